@@ -1,0 +1,1 @@
+"""Random fields, coefficients and data."""

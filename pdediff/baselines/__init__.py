@@ -1,0 +1,1 @@
+"""Classical methods that stand where guidance does."""

@@ -1,0 +1,1 @@
+"""Case files: their grammar, and the problem that a case describes."""

@@ -1,0 +1,158 @@
+"""What the unknown coefficient may look like before any datum is seen.
+
+Three kinds: a network shipped with the library, the user's own weights, or a law in closed form. In a case file a
+shipped prior is its bare name; the others are sections. The kind is told by the keys, so a misspelt key is reported
+as such and not as three failures of three alternatives.
+"""
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from pdediff.cases.choices import LAWS, VARIOGRAMS
+from pdediff.cases.section import Name, Real, Section, Unit, as_number, key_error
+from pdediff.cases.suggest import nearest
+
+if TYPE_CHECKING:
+    from pdediff.datasets.variograms import Variogram
+
+A_UNIT = "Unit of a, for labels, such as m/d."
+
+
+class ShippedPrior(Section):
+    """A trained prior that comes with the library."""
+
+    name: Name = Field(description="Its name, such as two-phase-64.")
+    units: Unit = Field(default="", description=A_UNIT)
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+
+class WeightsPrior(Section):
+    """A prior trained by the user."""
+
+    weights: str = Field(min_length=1, description="File NAME.safetensors, with its card NAME.json beside it.")
+    units: Unit = Field(default="", description=A_UNIT)
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return PurePath(self.weights).stem
+
+
+class VariogramSection(Section):
+    """Covariance of log a (natural logarithm) as a function of distance h."""
+
+    kind: Annotated[str, VARIOGRAMS] = Field(default="matern", description="Shape of the covariance.")
+    range: Real = Field(
+        gt=0,
+        description="Correlation length l along the main direction, in the unit of the domain: exponential exp(−h/l), "
+        "squared-exponential exp(−h²/2l²), matern with r = sqrt(2·smoothness)·h/l.",
+    )
+    variance: Real = Field(
+        default=1.0, gt=0, le=50, description="Variance of log a without the nugget; 1 is a factor e either way."
+    )
+    smoothness: Annotated[float, Field(ge=0.25, le=10), BeforeValidator(as_number)] | None = Field(
+        default=None,
+        description="Matérn smoothness (1.5 by default); 0.5 is exponential. Only for kind matern.",
+    )
+    nugget: Real = Field(
+        default=0.0, ge=0, le=50, description="Variance of log a that is independent from cell to cell."
+    )
+    anisotropy: Real = Field(
+        default=1.0, ge=1e-3, le=1, description="Correlation length across the main direction over the one along it."
+    )
+    angle: Real = Field(
+        default=0.0, ge=-180, le=180, description="Main direction, in degrees anticlockwise from the x axis."
+    )
+
+    def build(self) -> "Variogram":
+        """The variogram of `pdediff.datasets`."""
+        from pdediff.datasets.variograms import Variogram
+
+        return Variogram(
+            kind=self.kind,
+            variance=self.variance,
+            range=self.range,
+            smoothness=1.5 if self.smoothness is None else self.smoothness,
+            anisotropy=self.anisotropy,
+            angle=self.angle,
+            nugget=self.nugget,
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _smoothness_of_matern(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        kind = data.get("kind", "matern")
+        if kind == "matern":
+            return {"smoothness": 1.5, **data}
+        if "smoothness" in data and kind in (*VARIOGRAMS.available, *dict(VARIOGRAMS.aliases)):
+            raise key_error("smoothness", f"only a matern variogram has a smoothness; kind is {kind!r}")
+        return data
+
+
+class LogNormalPrior(Section):
+    """a = exp(mean + g), g a Gaussian field: closed form, no training."""
+
+    law: Annotated[str, LAWS] = Field(description="The law of a.")
+    variogram: VariogramSection = Field(description="Covariance of log a.")
+    mean: Real = Field(
+        default=0.0,
+        ge=-50,
+        le=50,
+        description="Mean of log a (natural logarithm): exp(mean) is the median of a, in `units`.",
+    )
+    units: Unit = Field(default="", description=A_UNIT)
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return f"{self.law} {self.variogram.kind}"
+
+    @model_validator(mode="after")
+    def _representable(self) -> Self:
+        if self.variogram.variance + self.variogram.nugget > 50:
+            raise key_error("variogram", "variance and nugget add up to more than 50")
+        return self
+
+
+KINDS: dict[str, type[Section]] = {kind.__name__: kind for kind in (ShippedPrior, LogNormalPrior, WeightsPrior)}
+
+
+def _kind(value: Any) -> str | None:
+    """The kind of prior that a value is meant to be: the one that most of its keys resemble."""
+    if isinstance(value, Section):
+        return type(value).__name__
+    if isinstance(value, str):
+        return "ShippedPrior"
+    if not isinstance(value, dict):
+        return None
+    own = {name: kind.model_fields.keys() - {"units"} for name, kind in KINDS.items()}
+    matches = {name: sum(nearest(str(key), keys) is not None for key in value) for name, keys in own.items()}
+    best = max(matches, key=lambda name: matches[name])
+    return best if matches[best] else None
+
+
+Prior = Annotated[
+    Annotated[ShippedPrior, Tag("ShippedPrior")]
+    | Annotated[LogNormalPrior, Tag("LogNormalPrior")]
+    | Annotated[WeightsPrior, Tag("WeightsPrior")],
+    Discriminator(
+        _kind,
+        custom_error_type="prior",
+        custom_error_message="must be the name of a shipped prior, or {law: log-normal, variogram: …, mean: …}, "
+        "or {weights: FILE}",
+    ),
+]
+"""Any of the three."""

@@ -1,0 +1,66 @@
+"""From the `prior:` of a case to a denoiser, its parametrisation, and the law that truths are drawn from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pdediff import parametrisations
+from pdediff.cases.case import Case
+from pdediff.cases.prior import LogNormalPrior
+from pdediff.datasets.coefficients import CoefficientLaw, LogNormalLaw, TwoPhaseLaw
+from pdediff.datasets.embedding import embed
+from pdediff.datasets.random_fields import benchmark_field
+from pdediff.denoisers import weights
+from pdediff.denoisers.base import Denoiser
+from pdediff.denoisers.gaussian import GaussianDenoiser
+from pdediff.parametrisations import Parametrisation
+from pdediff.solvers.grid import Grid
+from pdediff.spaces import FunctionSpace
+
+
+@dataclass(frozen=True)
+class PriorModel:
+    """A prior, ready for sampling.
+
+    Parameters
+    ----------
+    denoiser: E[x_0 | x_t].
+    parametrisation: from x_0 to the coefficient a.
+    law: draws coefficients on the case's grid.
+    phases: the two values of a two-phase coefficient, else None.
+
+    """
+
+    denoiser: Denoiser
+    parametrisation: Parametrisation
+    law: CoefficientLaw
+    phases: tuple[float, float] | None
+
+
+def build_prior(case: Case, grid: Grid, device: str | torch.device = "cpu") -> PriorModel:
+    """The prior of a case. Raises InputError for damaged weights; that they fit the grid was checked on loading."""
+    if isinstance(case.prior, LogNormalPrior):
+        return _log_normal(case.prior, grid)
+    assert case.prior_card is not None  # found when the case was loaded
+    denoiser, card = weights.load(case.prior_card, device)
+    return _two_phase(denoiser, card)
+
+
+def _two_phase(denoiser: Denoiser, card: dict[str, Any]) -> PriorModel:
+    law = card["law"]
+    low, high = law["low"], law["high"]
+    field = benchmark_field(tuple(law["shape"]), law["alpha"], law["tau"])
+    return PriorModel(denoiser, parametrisations.TwoPhase(low, high), TwoPhaseLaw(field, low, high), phases=(low, high))
+
+
+def _log_normal(prior: LogNormalPrior, grid: Grid) -> PriorModel:
+    """Closed form: the Gaussian field of log a lives on a torus that holds the grid in its corner."""
+    field = embed(prior.variogram.build(), grid)
+    space = FunctionSpace(("a",), field.torus.shape, grid.cell_area)
+    return PriorModel(
+        GaussianDenoiser(field.torus, space),
+        parametrisations.LogNormal(prior.mean, grid.shape, field.torus.shape),
+        LogNormalLaw(field, prior.mean),
+        phases=None,
+    )

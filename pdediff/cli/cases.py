@@ -1,0 +1,43 @@
+"""Commands about case files: ``validate`` and ``schema``."""
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from pdediff.cli.options import CaseFile, Json, Seed, Set
+
+if TYPE_CHECKING:
+    from pdediff.cases.case import Case
+
+
+def validate(case: CaseFile, set_: Set = None, seed: Seed = None, as_json: Json = False) -> None:
+    """Check a case and the files it names, without running it."""
+    from pdediff.cases.load import load_case
+
+    loaded = load_case(case, set_ or (), seed)
+    if as_json:
+        typer.echo(json.dumps({"case": loaded.name, "hash": loaded.hash, "resolved": loaded.resolved()}, indent=2))
+    else:
+        typer.echo(f"ok: {summary(loaded)}")
+
+
+def schema() -> None:
+    """Print the JSON Schema of case files, for editors."""
+    from pdediff.cases.schema import case_schema
+
+    typer.echo(json.dumps(case_schema(), indent=2, ensure_ascii=False))
+
+
+def summary(case: "Case") -> str:
+    """A case in one line."""
+    ny, nx = case.grid.shape
+    data = case.measurements or case.place_sensors()
+    fields = ", ".join(
+        f"{(data.field == name).sum()} of {name}" for name in sorted(set(data.field.tolist()), reverse=True)
+    )
+    source = f"from {case.observations.file}" if case.measurements else "of a synthetic truth"
+    return (
+        f"{case.name}: {case.pde} on {ny} × {nx} cells, {len(data)} observations ({fields}) {source}, "
+        f"{case.prior.title} prior, physics {case.physics}, {case.sampling.samples} samples, hash {case.hash}"
+    )

@@ -1,0 +1,66 @@
+"""The command ``train``."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pdediff.cli.options import Device, Quiet
+from pdediff.cli.progress import progress_bar
+
+INTERRUPTED = 130
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name of a shipped prior, or a recipe file.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of checkpoints and weights.")] = Path(
+        "training"
+    ),
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Train a prior from its recipe; go on where an interrupted training stopped."""
+    from pdediff.cases.files import shipped_recipe
+    from pdediff.cases.messages import validate
+    from pdediff.cases.reader import read_yaml
+    from pdediff.training.recipe import Recipe
+
+    path = shipped_recipe(recipe)
+    plan = validate(read_yaml(path), Recipe)
+
+    from pdediff.studies.run import check_device
+    from pdediff.studies.sample import torch_settings
+    from pdediff.training.train import train as train_recipe
+
+    check_device(device)
+    interrupted = False
+
+    def on_interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        with progress_bar(f"training {path.stem}", quiet) as bar, torch_settings():
+            card = train_recipe(
+                plan,
+                path.stem,
+                out / f"{path.stem}-checkpoint",
+                out,
+                device,
+                lambda step, steps, loss: bar(step, steps, f"step {step}, loss {loss:.4f}"),
+                lambda: interrupted,
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if card is None:
+        typer.echo(f"interrupted; the same command goes on from {out / f'{path.stem}-checkpoint'}", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if not quiet:
+        typer.echo("noise s   mean square error")
+        for row in card["held_out"]:
+            typer.echo(f"{row['s']:7.3g}   {row['mse']:.4g}")
+        typer.echo(f"weights: {out / path.stem}.safetensors; in a case: prior: {{weights: {path.stem}.safetensors}}")

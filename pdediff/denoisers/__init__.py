@@ -1,0 +1,1 @@
+"""Denoisers E[x_0 | x_t]: closed form and networks."""

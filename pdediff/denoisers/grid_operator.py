@@ -1,0 +1,94 @@
+"""`GridOperatorDenoiser`: a network on a regular latent grid.
+
+The points of the function space are the grid here, so the network is applied to the field as an image. The network was trained
+on white noise of ratio s = sigma_t/alpha_t; every schedule reaches it through x_t/alpha_t (see `schedules`).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pdediff.denoisers.base import ErrorLaw, Preconditioning, batch_times, white_error_law
+from pdediff.denoisers.calibration import CalibratedErrors
+from pdediff.schedules import FunctionalSchedule, Schedule, noise_to_signal
+from pdediff.spaces import FunctionSpace
+
+
+@dataclass
+class GridOperatorDenoiser:
+    """Network denoiser on the grid of its function space.
+
+    Parameters
+    ----------
+    network: F(x, c_noise), mapping (B, channels, ny, nx) and (B,) to (B, channels, ny, nx).
+    space: the function space; its shape is the training grid.
+    preconditioning: the scalings around F.
+    schedule: the schedule in which t is given.
+    precision: dtype in which F is evaluated (`torch.bfloat16` halves the time on CPUs that have it); the scalings around F are
+        always in the dtype of x_t.
+    calibration: measured law of the denoising error; without it `error_law` is white.
+
+    """
+
+    network: nn.Module
+    space: FunctionSpace
+    preconditioning: Preconditioning
+    schedule: Schedule = FunctionalSchedule()
+    precision: torch.dtype = torch.float32
+    calibration: CalibratedErrors | None = None
+
+    def __call__(
+        self, x_t: Tensor, t: Tensor | float, query: Tensor | None = None, condition: Tensor | None = None
+    ) -> Tensor:
+        """E[x_0 | x_t]: (B, D) -> (B, D).
+
+        Raises ValueError for query points or a condition: this denoiser was trained on a grid and without condition.
+        """
+        if query is not None or condition is not None:
+            raise ValueError("a grid denoiser answers on its grid and takes no condition")
+        t = batch_times(t, x_t)
+        alpha_t = self.schedule(t)[0]
+        x = self.space.grid_view(x_t / alpha_t[:, None])
+        return self.denoise(x, noise_to_signal(self.schedule, t)).flatten(1)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Half as far again from the mean as held-out functions went; five standard deviations if none were measured."""
+        mean, reach = self.preconditioning.mean, 5 * self.preconditioning.sigma_data
+        if self.calibration is not None:
+            reach = 1.5 * float((self.calibration.nodes - mean).abs().max())
+        return mean - reach, mean + reach
+
+    @property
+    def noise_range(self) -> tuple[float, float]:
+        """From a tenth of the data's standard deviation, to where a mode as large as the domain drowns in noise.
+
+        A mode of the cosine basis holds at most all of a function's power, sigma_data² D.
+        """
+        sigma_data = self.preconditioning.sigma_data
+        return 0.1 * sigma_data, sigma_data * self.space.points**0.5
+
+    def denoise(self, x: Tensor, s: Tensor) -> Tensor:
+        """Denoise x = x_0 + s g (B, channels, ny, nx) of ratios s (B,), same shape."""
+        c_skip, c_out, c_in, c_noise = (c[:, None, None, None] for c in self.preconditioning.coefficients(s))
+        mean = self.preconditioning.mean
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
+            prediction = self.network((x - mean) * c_in, c_noise.flatten())
+        return mean + c_skip * (x - mean) + c_out * prediction.to(x.dtype)
+
+    def loss(self, x_0: Tensor, g: Tensor, s: Tensor) -> Tensor:
+        """Denoising loss of each sample (B,): |D − x_0|²/c_out², averaged over the grid (eq. 51 with w = 1/c_out²).
+
+        x_0 and g are (B, channels, ny, nx), s (B,).
+        """
+        c_out = self.preconditioning.coefficients(s)[1]
+        error = self.denoise(x_0 + s[:, None, None, None] * g, s) - x_0
+        return error.square().mean(dim=(1, 2, 3)) / c_out.square()
+
+    def error_law(self, x_0: Tensor, t: float) -> ErrorLaw:
+        """Calibrated law of the denoising error at time t about predictions x_0 (B, D); white if none was measured."""
+        s = noise_to_signal(self.schedule, t)
+        if self.calibration is None:
+            return white_error_law(s, self.preconditioning.sigma_data, self.space.dimension)
+        return self.calibration.law(x_0, s)

@@ -1,0 +1,1 @@
+"""Conditioning a denoiser on a likelihood."""

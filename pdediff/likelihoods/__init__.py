@@ -1,0 +1,1 @@
+"""Likelihoods: observation operators, noise models, physics."""

@@ -1,0 +1,42 @@
+"""What guidance needs of a likelihood.
+
+`log_prob(x_0) -> (B,)` is enough for gradient-based methods. Observations with Gaussian noise are a (nonlinear) least-squares
+problem, log p(y | x_0) = −‖r(x_0)‖²/2 + const with r the misfit in units of sigma; Gauss–Newton methods use its linearisation.
+Each row of a batch is a sample of its own: nothing here couples rows.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Likelihood(Protocol):
+    """A function of x_0, up to a constant the logarithm of p(y | x_0)."""
+
+    def log_prob(self, x_0: Tensor) -> Tensor:
+        """(B, D) -> (B,), differentiable."""
+        ...
+
+
+class LinearisedMisfit(Protocol):
+    """The misfit r about one point x_0: r(x_0 + dx) ≈ residual + J dx."""
+
+    residual: Tensor  # (B, m), in units of sigma
+
+    def tangent(self, dx: Tensor) -> Tensor:
+        """J dx: (B, D) -> (B, m)."""
+        ...
+
+    def adjoint(self, data: Tensor) -> Tensor:
+        """Jᵀ data: (B, m) -> (B, D)."""
+        ...
+
+
+class LeastSquares(Likelihood, Protocol):
+    """A likelihood with Gaussian noise."""
+
+    size: int  # m
+
+    def linearise(self, x_0: Tensor, tolerance: float) -> LinearisedMisfit:
+        """Linearise about x_0 (B, D); solves inside J and Jᵀ may err by `tolerance`, relatively."""
+        ...

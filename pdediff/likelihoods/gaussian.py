@@ -1,0 +1,120 @@
+"""Gaussian observations of fields: y = A(fields(x_0)) + sigma·e."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pdediff.likelihoods.operators import LinearOperator
+
+Fields = dict[str, Tensor]
+
+
+class LinearisedPhysics(Protocol):
+    """The fields at x_0 and their derivative."""
+
+    fields: Fields
+
+    def tangent(self, dx: Tensor) -> Fields:
+        """Change of the fields under dx (B, D)."""
+        ...
+
+    def adjoint(self, fields_bar: Fields) -> Tensor:
+        """Gradient (B, D) from gradients of the fields; a missing field counts as zero."""
+        ...
+
+
+class Physics(Protocol):
+    """From x_0 to the fields that sensors see, each on cells and walls, (B, ny + 2, nx + 2)."""
+
+    def observables(self, x_0: Tensor) -> Fields:
+        """Differentiable fields of x_0 (B, D)."""
+        ...
+
+    def linearise(self, x_0: Tensor, tolerance: float) -> LinearisedPhysics:
+        """The fields and their derivative at x_0 (B, D)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """Data of one field through one operator.
+
+    Parameters
+    ----------
+    field: name of the field, "a" or "u".
+    operator: from the field on cells and walls to data (B, m).
+    value: data (m,), in the field's unit.
+    sigma: standard deviation of the noise (m,), in the field's unit.
+
+    """
+
+    field: str
+    operator: LinearOperator
+    value: Tensor
+    sigma: Tensor
+
+
+class GaussianObservations:
+    """Independent Gaussian noise on groups of observations; data are ordered as the groups are.
+
+    Parameters
+    ----------
+    physics: gives the fields of x_0.
+    groups: the data.
+
+    """
+
+    def __init__(self, physics: Physics, groups: list[Group]) -> None:
+        self.physics, self.groups = physics, groups
+        self.size = sum(len(group.value) for group in groups)
+
+    def predict(self, x_0: Tensor) -> Tensor:
+        """Noise-free data of x_0: (B, D) -> (B, m), in the fields' units."""
+        return self.read(self.physics.observables(x_0))
+
+    def read(self, fields: Fields) -> Tensor:
+        """Noise-free data (B, m) of fields on cells and walls."""
+        return torch.cat([group.operator(fields[group.field]) for group in self.groups], dim=-1)
+
+    def log_prob(self, x_0: Tensor) -> Tensor:
+        """−½ Σ ((A(fields(x_0)) − y)/sigma)² for each sample: (B, D) -> (B,), differentiable."""
+        return -0.5 * self._misfit(self.physics.observables(x_0)).square().sum(dim=-1)
+
+    def linearise(self, x_0: Tensor, tolerance: float) -> "LinearisedObservations":
+        """Misfit and Jacobian about x_0 (B, D)."""
+        physics = self.physics.linearise(x_0, tolerance)
+        return LinearisedObservations(self.groups, physics, self._misfit(physics.fields))
+
+    def _misfit(self, fields: Fields) -> Tensor:
+        parts = [
+            (group.operator(fields[group.field]) - group.value.to(fields[group.field]))
+            / group.sigma.to(fields[group.field])
+            for group in self.groups
+        ]
+        return torch.cat(parts, dim=-1)
+
+
+@dataclass(frozen=True)
+class LinearisedObservations:
+    """r(x_0 + dx) ≈ residual + J dx, in units of sigma."""
+
+    groups: list[Group]
+    physics: LinearisedPhysics
+    residual: Tensor
+
+    def tangent(self, dx: Tensor) -> Tensor:
+        """J dx: (B, D) -> (B, m)."""
+        fields = self.physics.tangent(dx)
+        parts = [g.operator(fields[g.field]) / g.sigma.to(dx) for g in self.groups]
+        return torch.cat(parts, dim=-1)
+
+    def adjoint(self, data: Tensor) -> Tensor:
+        """Jᵀ data: (B, m) -> (B, D)."""
+        fields_bar: Fields = {}
+        sizes = [len(g.value) for g in self.groups]
+        for group, part in zip(self.groups, data.split(sizes, dim=-1), strict=True):
+            field_bar = group.operator.adjoint(part / group.sigma.to(data))
+            fields_bar[group.field] = fields_bar[group.field] + field_bar if group.field in fields_bar else field_bar
+        return self.physics.adjoint(fields_bar)

@@ -1,0 +1,69 @@
+"""Laws of the Gaussian noise g in x_t = alpha_t x_0 + sigma_t g (eq. 49).
+
+A law draws g from an injected generator and knows its covariance C, which guidance needs: the posterior mean moves by
+(sigma_t²/alpha_t) C ∇ log p(y | x_t). Every law has unit pointwise variance, so that sigma_t means what it says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class NoiseLaw(Protocol):
+    """A centred Gaussian law on flattened functions (B, D)."""
+
+    def sample(self, generators: "Generators", dimension: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Draw g: (B, dimension)."""
+        ...
+
+    def covariance(self, v: Tensor) -> Tensor:
+        """Apply C to v (B, D)."""
+        ...
+
+
+class Generators:
+    """One random generator per sample, so that a sample's noise does not depend on the batch it is drawn in.
+
+    Parameters
+    ----------
+    seed: seed of the run.
+    indices: the samples' numbers in the run; sample i always draws the same numbers.
+    device: where numbers are drawn. Drawing on the CPU (default) and moving makes runs agree across devices.
+
+    """
+
+    def __init__(self, seed: int, indices: Sequence[int], device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.generators = [torch.Generator(self.device).manual_seed(_mix(seed, index)) for index in indices]
+
+    def __len__(self) -> int:
+        return len(self.generators)
+
+    def normal(self, *shape: int, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
+        """Standard normal numbers (B, *shape), row i from generator i."""
+        rows = [torch.randn(shape, generator=g, dtype=dtype, device=self.device) for g in self.generators]
+        return torch.stack(rows).to(device or self.device)
+
+
+@dataclass(frozen=True)
+class WhiteNoise:
+    """Independent standard normal values at every point of the grid: C = I."""
+
+    def sample(self, generators: Generators, dimension: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Draw g: (B, dimension)."""
+        return generators.normal(dimension, dtype=dtype, device=device)
+
+    def covariance(self, v: Tensor) -> Tensor:
+        """C v = v."""
+        return v
+
+
+def _mix(seed: int, index: int) -> int:
+    """A 63-bit seed from (run seed, sample number): splitmix64, so that neighbouring pairs share no stream."""
+    z = (seed * 0x9E3779B97F4A7C15 + (index + 1) * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return (z ^ (z >> 31)) >> 1

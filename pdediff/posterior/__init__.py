@@ -1,0 +1,1 @@
+"""Posterior samples: their container, file and metrics."""

@@ -1,0 +1,1 @@
+"""Shipped priors: weights, cards and the recipes that made them."""

@@ -1,0 +1,1 @@
+"""Numerical PDE solvers and residuals (numpy, scipy, torch; nothing of diffusion)."""
