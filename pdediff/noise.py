@@ -30,7 +30,7 @@ class Generators:
     Parameters
     ----------
     seed: seed of the run.
-    indices: the samples' numbers in the run; sample i always draws the same numbers.
+    indices: the samples' numbers in the run; sample i always draws the same numbers, and no two samples of a run do.
     device: where numbers are drawn. Drawing on the CPU (default) and moving makes runs agree across devices.
 
     """
@@ -62,8 +62,12 @@ class WhiteNoise:
 
 
 def _mix(seed: int, index: int) -> int:
-    """A 63-bit seed from (run seed, sample number): splitmix64, so that neighbouring pairs share no stream."""
-    z = (seed * 0x9E3779B97F4A7C15 + (index + 1) * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF
+    """A 63-bit seed for sample `index` of run `seed`.
+
+    torch's CPU generator reads the low 32 bits only, and 32 random bits would repeat among some ten thousand samples.
+    So the run's hash (splitmix64) is combined with an odd multiple of the index, which is a permutation of 32 bits.
+    """
+    z = (seed + 1) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    return (z ^ (z >> 31)) >> 1
+    return (z ^ (z >> 31) ^ index * 0xD1B54A32D192ED03) & 0x7FFFFFFFFFFFFFFF

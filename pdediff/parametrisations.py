@@ -1,7 +1,7 @@
 """Parametrisations: the invertible map between a denoiser's x and a physical field.
 
-Denoisers work on numbers of unit size with no sign to keep; coefficients are positive and have units. Both maps here are
-exponentials, so a is positive for every x, and da = k a dx.
+Denoisers work on numbers of unit size with no sign to keep; coefficients are positive and have units. Both maps here
+are exponentials, so a is positive for every x, and da = k a dx with a constant k.
 """
 
 import math
@@ -40,10 +40,18 @@ class TwoPhase:
     ----------
     low, high: the coefficient of either phase, in its own unit.
 
+    Raises
+    ------
+    ValueError: phases that are not positive and increasing.
+
     """
 
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high:
+            raise ValueError(f"phases must satisfy 0 < low < high, got low={self.low:g}, high={self.high:g}")
 
     @property
     def rate(self) -> float:
@@ -51,19 +59,19 @@ class TwoPhase:
         return 0.5 * math.log(self.high / self.low)
 
     def field(self, x: Tensor) -> Tensor:
-        """A of x, same shape."""
+        """The coefficient a of x, same shape."""
         return math.sqrt(self.low * self.high) * torch.exp(self.rate * x)
 
     def inverse(self, field: Tensor) -> Tensor:
-        """X of a, same shape."""
+        """The x of a coefficient a, same shape."""
         return torch.log(field / math.sqrt(self.low * self.high)) / self.rate
 
     def tangent(self, field: Tensor, dx: Tensor) -> Tensor:
-        """k a dx."""
+        """da = k a dx, same shape as the coefficient `field`."""
         return self.rate * field * dx
 
     def adjoint(self, field: Tensor, field_bar: Tensor) -> Tensor:
-        """k a ā."""
+        """Transpose of `tangent`: k a ā of the gradient ā = `field_bar`."""
         return self.rate * field * field_bar
 
 
@@ -77,26 +85,34 @@ class LogNormal:
     shape: cells (ny, nx) of the physical field.
     padded: cells of x's grid, at least `shape` in both directions.
 
+    Raises
+    ------
+    ValueError: x's grid is smaller than the field.
+
     """
 
     mean: float
     shape: tuple[int, int]
     padded: tuple[int, int]
 
+    def __post_init__(self) -> None:
+        if self.padded[0] < self.shape[0] or self.padded[1] < self.shape[1]:
+            raise ValueError(f"a field of {self.shape} cells does not fit into one of {self.padded}")
+
     def field(self, x: Tensor) -> Tensor:
-        """A (B, ny, nx) of x (B, *padded)."""
+        """The coefficient a (B, ny, nx) of x (B, *padded)."""
         return torch.exp(self.mean + x[..., : self.shape[0], : self.shape[1]])
 
     def inverse(self, field: Tensor) -> Tensor:
-        """X of a, zero (the prior mean) in the padding."""
+        """An x (B, *padded) of a coefficient a (B, ny, nx): zero, the prior mean, in the padding."""
         return self._pad(torch.log(field) - self.mean)
 
     def tangent(self, field: Tensor, dx: Tensor) -> Tensor:
-        """A dx."""
+        """da = a dx (B, ny, nx) for dx (B, *padded)."""
         return field * dx[..., : self.shape[0], : self.shape[1]]
 
     def adjoint(self, field: Tensor, field_bar: Tensor) -> Tensor:
-        """A ā, zero in the padding."""
+        """Transpose of `tangent`: a ā (B, *padded), zero in the padding."""
         return self._pad(field * field_bar)
 
     def _pad(self, x: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ x_t = alpha_t x_0 + sigma_t eps and white g of unit variance they are one anothe
 
     eps = (x_t − alpha_t x_0) / sigma_t,        score = −eps / sigma_t.
 
-Every schedule is the same path up to scaling: x_t / alpha_t is x_0 plus noise of standard deviation s = sigma_t / alpha_t, the
-noise-to-signal ratio. Networks see only s, so one set of weights serves every schedule.
+Every schedule is the same path up to scaling: x_t/alpha_t is x_0 plus noise of standard deviation
+s = sigma_t/alpha_t, the noise-to-signal ratio. Networks see only s, so one set of weights serves every schedule.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class FunctionalSchedule:
-    """alpha_t = 1/√(t²+1), sigma_t = t/√(t²+1), t ≥ 0 (Zhang & Wonka, functional diffusion). Variance preserving; s = t."""
+    """alpha_t = 1/√(t²+1), sigma_t = t/√(t²+1), t ≥ 0 (Zhang & Wonka). Variance preserving; s = t."""
 
     def __call__(self, t: T) -> tuple[T, T]:
         """Amplitudes (alpha_t, sigma_t); t is a number or a tensor of any shape."""
@@ -64,12 +64,13 @@ def noise_to_signal(schedule: Schedule, t: T) -> T:
 
 
 def levels(schedule: Schedule, s_max: float, s_min: float, count: int, rho: float = 7.0) -> Tensor:
-    """Times (count,) that decrease from s_max to s_min, evenly spaced in s^(1/rho) (Karras et al. 2022, eq. 5).
+    """Times (count,), float64, whose s falls from s_max to s_min evenly in s^(1/rho) (Karras et al. 2022, eq. 5).
 
-    rho = 7 crowds the small levels as image samplers like it; rho → ∞ is geometric spacing.
+    rho = 7 crowds the small levels as image samplers like it; rho → ∞ is geometric spacing. Raises ValueError unless
+    s_max > s_min > 0, rho > 0 and count ≥ 2.
     """
-    if not s_max > s_min > 0 or count < 2:
-        raise ValueError(f"levels need s_max > s_min > 0 and at least 2 of them, not {s_max}, {s_min}, {count}")
+    if not (s_max > s_min > 0 and rho > 0 and count >= 2):
+        raise ValueError(f"levels need s_max > s_min > 0, rho > 0, count ≥ 2, not {s_max=}, {s_min=}, {rho=}, {count=}")
     ramp = torch.linspace(0, 1, count, dtype=torch.float64)
     s = (s_max ** (1 / rho) + ramp * (s_min ** (1 / rho) - s_max ** (1 / rho))) ** rho
     return schedule.time(s)

@@ -1,11 +1,10 @@
 """Function spaces: named fields on points, flattened to one tensor x: (B, D).
 
-Samplers and guidance see only (B, D). What D stands for (a coefficient, a pair (a, u), an image with its blur kernel) is known
-here and in the likelihood, nowhere in between.
+Samplers and guidance see only (B, D). What D stands for (a coefficient, a pair (a, u), an image with its blur kernel)
+is known here and in the likelihood, nowhere in between.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,12 +23,16 @@ class FunctionSpace:
     cell_area: quadrature weight of a point (area of a cell, in the square of the length unit).
     noise: law of the noise g of eq. 49 on this space.
 
+    Raises
+    ------
+    ValueError: no field, or two of one name.
+
     """
 
     fields: tuple[str, ...]
     shape: tuple[int, int]
     cell_area: float = 1.0
-    noise: NoiseLaw = WhiteNoise()
+    noise: NoiseLaw = field(default_factory=WhiteNoise)
 
     def __post_init__(self) -> None:
         if not self.fields or len(set(self.fields)) != len(self.fields):
@@ -40,7 +43,7 @@ class FunctionSpace:
         """Number of fields."""
         return len(self.fields)
 
-    @cached_property
+    @property
     def points(self) -> int:
         """Number of points."""
         return self.shape[0] * self.shape[1]
@@ -55,8 +58,8 @@ class FunctionSpace:
         if set(fields) != set(self.fields):
             raise ValueError(f"fields {sorted(fields)} given to a space of {sorted(self.fields)}")
         for name, values in fields.items():
-            if tuple(values.shape[-2:]) != self.shape:
-                raise ValueError(f"field {name!r} has shape {tuple(values.shape[-2:])}, the space has {self.shape}")
+            if tuple(values.shape[1:]) != self.shape:
+                raise ValueError(f"field {name!r} has shape {tuple(values.shape)}, the space wants (B, *{self.shape})")
         return torch.stack([fields[name] for name in self.fields], dim=1).flatten(1)
 
     def unflatten(self, x: Tensor) -> dict[str, Tensor]:

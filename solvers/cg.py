@@ -26,7 +26,7 @@ def conjugate_gradients(
     Parameters
     ----------
     apply : ``apply(p, out)`` writes A p to ``out``.
-    precondition : ``precondition(r)`` returns M⁻¹ r, in a tensor that stays good until the next call.
+    precondition : ``precondition(r)`` returns M⁻¹ r, in a tensor that the next call of either function may overwrite.
     r : right-hand sides ``(B, …)``; overwritten with the last residual.
     tolerance : ``(B,)``, largest ‖r‖₂ that counts as converged.
     max_iterations : after which the current x is returned; the caller judges it.

@@ -26,7 +26,7 @@ from pdediff.solvers.walls import Walls
 __all__ = ["Darcy", "Linearisation", "Well", "solve"]
 
 RTOL = {torch.float32: 1e-6, torch.float64: 1e-10}
-SINGLE_UP_TO = 1e6  # contrast; below it float32 solutions were within 4e-5 of the exact ones, above it float64 is used
+SINGLE_UP_TO = 1e6  # contrast; float32 is within 4e-5 of the exact solutions there; above it float64 is used
 CG_UP_TO = 1e4  # contrast; above it one factorisation costs less than the iterations do on a CPU
 
 
@@ -40,8 +40,8 @@ class Darcy:
     source : f per unit area: a number, an array ``(ny, nx)`` or an expression in x and y.
     wells : point sources.
     anisotropic : coefficients are diagonal tensors ``(..., 2, ny, nx)``, a_x then a_y; else scalars ``(..., ny, nx)``.
-    backend : "cg", preconditioned conjugate gradients; "lu", a sparse factorisation per sample on the CPU; "auto", CG up
-        to a contrast (max a / min a) of 1e4, LU above on the CPU, and LU for those samples that CG does not solve.
+    backend : "cg", preconditioned conjugate gradients; "lu", a sparse factorisation per sample on the CPU; "auto", CG
+        up to a contrast (max a / min a) of 1e4, LU above on the CPU, and LU for those samples that CG does not solve.
         Above a contrast of 1e6 all work is done in float64, whatever the type of a.
     rtol : wanted ‖A u − b‖₂/‖b‖₂; 1e-6 in float32 and 1e-10 in float64 if not given. Rounding error is granted on top.
     max_iterations : of CG.

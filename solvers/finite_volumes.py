@@ -64,13 +64,8 @@ class FiniteVolumes:
         boundary.check_compatible(grid, f)
         self.f = torch.as_tensor(f, dtype=dtype, device=device)
         data = boundary.evaluate(grid)
-        columns = {
-            "left": (-1, 1),
-            "right": (-1, 1),
-            "bottom": (1, -1),
-            "top": (1, -1),
-        }  # as one column or row of cells
-        walls = [torch.as_tensor(data[side].reshape(columns[side]), dtype=dtype, device=device) for side in SIDES]
+        as_cells = {"left": (-1, 1), "right": (-1, 1), "bottom": (1, -1), "top": (1, -1)}  # a column or a row
+        walls = [torch.as_tensor(data[side].reshape(as_cells[side]), dtype=dtype, device=device) for side in SIDES]
         self.wall_values = [w if fixed else torch.zeros_like(w) for w, fixed in zip(walls, self.values, strict=True)]
         self.inflow = [torch.zeros_like(w) if fixed else w for w, fixed in zip(walls, self.values, strict=True)]
         left, right, bottom, top = self.inflow

@@ -73,7 +73,7 @@ class System:
             k_x, k_y = (c.log().mean((-2, -1), keepdim=True).exp() for c in (a_x, a_y))
         unit = self.volumes.unit_transmissibilities
         constant = _diagonal(Faces(k_x * unit.x, k_y * unit.y))
-        self._inverse_eigenvalues = self.poisson.eigenvalues(k_x, k_y).reciprocal()
+        self._inverse_eigenvalues = self.poisson.inverse_eigenvalues(k_x, k_y)
         self._s_inverse = (constant / self.diagonal) ** (theta / 2) if theta.any() else None
         self._t_x, self._t_y = torch.zeros_like(log_a), torch.zeros_like(log_a)  # 0: next cell in another row or sample
         self._t_x[..., :-1], self._t_y[:, :-1] = self.t.x[..., 1:-1], self.t.y[:, 1:-1]
@@ -95,7 +95,7 @@ class System:
             out[:-step] -= flow[:-step]
 
     def _precondition(self, r: Tensor) -> Tensor:
-        """(S L S)⁻¹ r."""
+        """(S L S)⁻¹ r, good until the next product with A or M⁻¹: they share their memory."""
         if self._s_inverse is None:
             return self.poisson.solve(r, self._inverse_eigenvalues, self._work)
         z = self.poisson.solve(r * self._s_inverse, self._inverse_eigenvalues, self._work)

@@ -5,7 +5,8 @@ a value that is it; where it gives the flux F (inflow), the half-cell's own law 
 
     u_wall = u + F h/(2a).
 
-A corner takes the value of the wall that fixes one, else the mean of its two walls.
+At a corner a wall that fixes u is extended linearly by half a cell, and two such walls are averaged; between two walls
+with fluxes the corner is u_wall,x + u_wall,y − u. Every rule is exact for linear u.
 """
 
 import torch
@@ -21,6 +22,16 @@ class Walls:
 
     def __init__(self, volumes: FiniteVolumes) -> None:
         self.volumes = volumes
+        left, right, bottom, top = volumes.wall_values
+        self._corners = []  # (row, column), its sides as numbers in SIDES, and its value if a wall gives one
+        for row, side_y, along_y in ((LOW, 2, bottom), (HIGH, 3, top)):
+            for column, side_x, along_x in ((LOW, 0, left), (HIGH, 1, right)):
+                extended = [
+                    _extend(along_x.view(-1), row) if volumes.values[side_x] else None,
+                    _extend(along_y.view(-1), column) if volumes.values[side_y] else None,
+                ]
+                known = [value for value in extended if value is not None]
+                self._corners.append(((row, column), (side_x, side_y), torch.stack(known).mean(0) if known else None))
 
     def pad(self, a: Tensor, u: Tensor) -> Tensor:
         """u and its wall values; differentiable in a and u."""
@@ -37,7 +48,7 @@ class Walls:
         walls = [
             g.expand_as(w) if fixed else w for g, w, fixed in zip(given, implied, self.volumes.values, strict=True)
         ]
-        return self._assemble(u, *walls)
+        return self._assemble(u, walls, given=True)
 
     def tangent(self, a: Tensor, da: Tensor, du: Tensor) -> Tensor:
         """Change of ``pad(a, u)`` under da and du."""
@@ -50,17 +61,19 @@ class Walls:
             du[..., HIGH, :] + slopes[3] * da_y[..., HIGH, :],
         ]
         walls = [torch.zeros_like(w) if fixed else w for w, fixed in zip(free, self.volumes.values, strict=True)]
-        return self._assemble(du, *walls)
+        return self._assemble(du, walls, given=False)
 
     def cotangent(self, a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Transpose of ``tangent``: ``v (..., ny + 2, nx + 2)`` to (a_bar by the walls alone, u_bar)."""
         u_bar = v[..., 1:-1, 1:-1].clone()
         edges = [v[..., 1:-1, LOW], v[..., 1:-1, HIGH], v[..., LOW, 1:-1], v[..., HIGH, 1:-1]]
         edges = [edge.clone() for edge in edges]
-        for (row, column), (side_x, side_y), (weight_x, weight_y) in self._corners():
-            corner = v[..., row, column]
-            edges[side_x][..., row, :] += weight_x * corner
-            edges[side_y][..., :, column] += weight_y * corner
+        for (row, column), (side_x, side_y), value in self._corners:
+            if value is None:
+                corner = v[..., row, column]
+                edges[side_x][..., row, :] += corner
+                edges[side_y][..., :, column] += corner
+                u_bar[..., row, column] -= corner
         slopes = self._slopes(a)
         a_x_bar, a_y_bar = torch.zeros_like(u_bar), torch.zeros_like(u_bar)
         cells = [(..., LOW), (..., HIGH), (..., LOW, slice(None)), (..., HIGH, slice(None))]
@@ -82,22 +95,14 @@ class Walls:
             -top * h_y / (2 * a_y[..., HIGH, :].square()),
         ]
 
-    def _corners(self) -> list[tuple[tuple[slice, slice], tuple[int, int], tuple[float, float]]]:
-        """For each corner: row and column, its two sides (numbers in SIDES) and their weights."""
+    def _assemble(self, u: Tensor, walls: list[Tensor], given: bool) -> Tensor:
+        """Cells, walls and corners in one field; known corners are 0 unless ``given``."""
         corners = []
-        for row, side_y in ((LOW, 2), (HIGH, 3)):
-            for column, side_x in ((LOW, 0), (HIGH, 1)):
-                fixed_x, fixed_y = self.volumes.values[side_x], self.volumes.values[side_y]
-                weight_x = 0.5 if fixed_x == fixed_y else float(fixed_x)
-                corners.append(((row, column), (side_x, side_y), (weight_x, 1 - weight_x)))
-        return corners
-
-    def _assemble(self, u: Tensor, *walls: Tensor) -> Tensor:
-        """Cells, walls and corners in one field."""
-        corners = [
-            weight_x * walls[side_x][..., row, :] + weight_y * walls[side_y][..., :, column]
-            for (row, column), (side_x, side_y), (weight_x, weight_y) in self._corners()
-        ]
+        for (row, column), (side_x, side_y), value in self._corners:
+            corner = walls[side_x][..., row, :] + walls[side_y][..., :, column] - u[..., row, column]
+            if value is not None:
+                corner = (value if given else torch.zeros_like(value)).expand_as(corner)
+            corners.append(corner)
         left, right, bottom, top = walls
         return torch.cat(
             (
@@ -107,3 +112,9 @@ class Walls:
             ),
             -2,
         )
+
+
+def _extend(values: Tensor, end: slice) -> Tensor:
+    """Values at face centres ``(n,)``, continued linearly to the wall's lower or upper end: ``(1, 1)``."""
+    last, before = (values[0], values[1]) if end == LOW else (values[-1], values[-2])
+    return (1.5 * last - 0.5 * before).view(1, 1)

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from pdediff import __version__
-from pdediff.cli import benchmark, cases, train
+from pdediff.cli import benchmark, cases, repeat, train
 from pdediff.cli import run as run_command
 from pdediff.solvers.errors import ConvergenceError, InputError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run_command.run,
+    "repeat": repeat.repeat,
     "train": train.train,
     "validate": cases.validate,
     "schema": cases.schema,

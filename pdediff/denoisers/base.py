@@ -1,8 +1,8 @@
 """The denoiser's interface and the one preconditioning that network denoisers share.
 
-A denoiser gives the posterior mean of the clean function, D(x_t, t) = E[x_0 | x_t] (eq. 50). Its Jacobian gives the posterior
-covariance, Cov[x_0 | x_t] = (sigma_t²/alpha_t) ∂D/∂x_t for white noise (Efron 2011; second-order Tweedie); a denoiser that
-knows a good model of that covariance offers it as `error_law`, which guidance uses as its metric.
+A denoiser gives the posterior mean of the clean function, D(x_t, t) = E[x_0 | x_t] (eq. 50). Its Jacobian gives the
+posterior covariance, Cov[x_0 | x_t] = (sigma_t²/alpha_t) ∂D/∂x_t for white noise (Efron 2011; second-order Tweedie).
+What a denoiser knows of that covariance it offers as `error_law`, which guidance uses as its metric.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from pdediff.spaces import FunctionSpace
 
 
 class ErrorLaw(Protocol):
-    """A Gaussian model of x_0 − D(x_t, t) given x_t, as a square root L of its covariance C = L Lᵀ, one for each sample."""
+    """A Gaussian model of x_0 − D(x_t, t) given x_t: a root L of its covariance C = L Lᵀ, one for each sample."""
 
     def root(self, w: Tensor) -> Tensor:
         """L w: (B, K) -> (B, D)."""
@@ -45,7 +45,7 @@ class Denoiser(Protocol):
 
     @property
     def noise_range(self) -> tuple[float, float]:
-        """Noise-to-signal ratios (s_min, s_max): below the first x_t determines x_0, above the second it says nothing."""
+        """Noise-to-signal ratios (s_min, s_max): at the first x_t determines x_0, at the second it says nothing."""
         ...
 
     def __call__(

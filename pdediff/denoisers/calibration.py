@@ -4,10 +4,11 @@ For a Gaussian prior the error's covariance is known. For a trained network we m
 
     C = S K_s S,        S = diag(√v_s(D)).
 
-v_s(D) is the pointwise variance as a function of the predicted value, tabulated at each noise level: a field of two phases is
-uncertain where the prediction lies between them (for x_0 = ±1 and a perfect network v = 1 − D²), and nowhere else. K_s is a
-stationary correlation, diagonal in the cosine basis (a field mirrored at the walls); its spectrum is the averaged power of the
-standardised errors. White noise w then gives a draw L w = S Q diag(√spectrum) w at the cost of one fast transform.
+v_s(D) is the pointwise variance as a function of the predicted value, tabulated at each noise level: a field of two
+phases is uncertain where the prediction lies between them (for x_0 = ±1 and a perfect network v = 1 − D²), and nowhere
+else. K_s is a stationary correlation, diagonal in the cosine basis (a field mirrored at the walls); its spectrum is the
+averaged power of the standardised errors. White noise w then gives a draw L w = S Q diag(√spectrum) w at the cost of
+one fast transform.
 """
 
 from dataclasses import dataclass
@@ -39,7 +40,11 @@ class CalibratedErrors:
     spectrum: Tensor
 
     def law(self, x_0: Tensor, s: float) -> "CosineErrorLaw":
-        """Law of the error about predictions x_0 (B, D) at ratio s; log-linear interpolation between measured levels."""
+        """Law of the error about predictions x_0 (B, D) at ratio s.
+
+        Between measured levels ln variance and the spectrum are linear in ln s; beyond them they are those of the last
+        level.
+        """
         log_s = self.s.log()
         position = torch.log(torch.as_tensor(s, dtype=self.s.dtype)).clamp(log_s[0], log_s[-1])
         upper = int(torch.searchsorted(log_s, position).clamp(1, len(log_s) - 1))

@@ -2,13 +2,15 @@
 
 For x_0 ~ N(m, C) and x_t = alpha_t x_0 + sigma_t g with white g,
 
-    D(x_t, t) = m + alpha_t C (alpha_t² C + sigma_t² I)⁻¹ (x_t − alpha_t m),        Cov[x_0 | x_t] = sigma_t² C (alpha_t² C + sigma_t² I)⁻¹,
+    D(x_t, t) = m + alpha_t C (alpha_t² C + sigma_t² I)⁻¹ (x_t − alpha_t m),
+    Cov[x_0 | x_t] = sigma_t² C (alpha_t² C + sigma_t² I)⁻¹,
 
-which costs two fast transforms where C is diagonal in one. A variogram on a rectangle becomes such a C on a padded torus
-(`datasets.embedding`). This is kriging as a diffusion prior, and the yardstick of every test of guidance.
+which costs two fast transforms where C is diagonal in one. A variogram on a rectangle becomes such a C on a padded
+torus (`datasets.embedding`). This is kriging as a diffusion prior, and the yardstick of every test of guidance.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,13 +33,23 @@ class GaussianDenoiser:
     schedule: the schedule in which t is given.
     metric: "exact" gives C's own error law; "white" the law r_t² I, whose bias is documented (for comparison).
 
+    Raises
+    ------
+    ValueError: a space of several fields or of another shape than C, or an unknown metric.
+
     """
 
     covariance: SpectralCovariance
     space: FunctionSpace
     mean: float | Tensor = 0.0
-    schedule: Schedule = FunctionalSchedule()
-    metric: str = "exact"
+    schedule: Schedule = field(default_factory=FunctionalSchedule)
+    metric: Literal["exact", "white"] = "exact"
+
+    def __post_init__(self) -> None:
+        if self.space.channels != 1 or self.space.shape != self.covariance.shape:
+            raise ValueError(f"a covariance on {self.covariance.shape} does not fit {self.space}")
+        if self.metric not in ("exact", "white"):
+            raise ValueError(f"the metric is 'exact' or 'white', not {self.metric!r}")
 
     def __call__(
         self, x_t: Tensor, t: Tensor | float, query: Tensor | None = None, condition: Tensor | None = None
@@ -46,9 +58,10 @@ class GaussianDenoiser:
         if query is not None or condition is not None:
             raise ValueError("the closed-form Gaussian denoiser answers on its grid and takes no condition")
         alpha_t, sigma_t = (v[:, None, None] for v in self.schedule(batch_times(t, x_t)))
-        deviation = x_t.reshape(-1, *self.covariance.shape) - alpha_t * self.mean
+        mean = torch.as_tensor(self.mean).to(x_t)
+        deviation = self.space.grid_view(x_t)[:, 0] - alpha_t * mean
         gained = self.covariance.apply(deviation, lambda c: alpha_t * c / (alpha_t.square() * c + sigma_t.square()))
-        return (self.mean + gained).flatten(1)
+        return (mean + gained).flatten(1)
 
     @property
     def bounds(self) -> tuple[float, float]:

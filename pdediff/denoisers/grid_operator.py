@@ -1,10 +1,10 @@
 """`GridOperatorDenoiser`: a network on a regular latent grid.
 
-The points of the function space are the grid here, so the network is applied to the field as an image. The network was trained
-on white noise of ratio s = sigma_t/alpha_t; every schedule reaches it through x_t/alpha_t (see `schedules`).
+The points of the function space are the grid here, so the network is applied to the field as an image. The network was
+trained on white noise of ratio s = sigma_t/alpha_t; every schedule reaches it through x_t/alpha_t (see `schedules`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,12 @@ class GridOperatorDenoiser:
 
     Parameters
     ----------
-    network: F(x, c_noise), mapping (B, channels, ny, nx) and (B,) to (B, channels, ny, nx).
+    network: F(x, c_noise), mapping (B, channels, ny, nx) and (B,) to (B, channels, ny, nx); in float32.
     space: the function space; its shape is the training grid.
     preconditioning: the scalings around F.
     schedule: the schedule in which t is given.
-    precision: dtype in which F is evaluated (`torch.bfloat16` halves the time on CPUs that have it); the scalings around F are
-        always in the dtype of x_t.
+    precision: dtype in which F is evaluated (`torch.bfloat16` halves the time on CPUs that have it); the scalings
+        around F are always in the dtype of x_t.
     calibration: measured law of the denoising error; without it `error_law` is white.
 
     """
@@ -34,7 +34,7 @@ class GridOperatorDenoiser:
     network: nn.Module
     space: FunctionSpace
     preconditioning: Preconditioning
-    schedule: Schedule = FunctionalSchedule()
+    schedule: Schedule = field(default_factory=FunctionalSchedule)
     precision: torch.dtype = torch.float32
     calibration: CalibratedErrors | None = None
 
@@ -54,7 +54,7 @@ class GridOperatorDenoiser:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Half as far again from the mean as held-out functions went; five standard deviations if none were measured."""
+        """Half as far again from the mean as held-out functions went; uncalibrated, five standard deviations."""
         mean, reach = self.preconditioning.mean, 5 * self.preconditioning.sigma_data
         if self.calibration is not None:
             reach = 1.5 * float((self.calibration.nodes - mean).abs().max())
@@ -74,7 +74,7 @@ class GridOperatorDenoiser:
         c_skip, c_out, c_in, c_noise = (c[:, None, None, None] for c in self.preconditioning.coefficients(s))
         mean = self.preconditioning.mean
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
-            prediction = self.network((x - mean) * c_in, c_noise.flatten())
+            prediction = self.network(((x - mean) * c_in).float(), c_noise.flatten().float())
         return mean + c_skip * (x - mean) + c_out * prediction.to(x.dtype)
 
     def loss(self, x_0: Tensor, g: Tensor, s: Tensor) -> Tensor:

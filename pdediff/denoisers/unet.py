@@ -1,8 +1,9 @@
 """A small U-Net on a patched grid, sized for two CPU cores.
 
-The field is cut into p × p patches whose pixels become channels (`pixel_unshuffle`): the convolutions then run on a grid p times
-coarser, which is where a CPU spends its time well. Residual blocks are modulated by the noise level (a scale and a shift of each
-normalised channel, as in adaptive group normalisation), and one self-attention at the coarsest level sees the whole domain.
+The field is cut into p × p patches whose pixels become channels (`pixel_unshuffle`): the convolutions then run on a
+grid p times coarser, which is where a CPU spends its time well. Residual blocks are modulated by the noise level (a
+scale and a shift of each normalised channel, as in adaptive group normalisation), and one self-attention at the
+coarsest level sees the whole domain.
 """
 
 import math
@@ -11,9 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pdediff.solvers.errors import InputError
+
 
 class NoiseEmbedding(nn.Module):
     """Fourier features of c_noise = ln(s)/4, then two linear layers: (B,) -> (B, width)."""
+
+    frequencies: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -49,11 +54,14 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over the grid points of one level, added to its input."""
+    """Multi-head self-attention over the grid points of one level, added to its input.
+
+    Heads are `head_width` channels wide, or the next wider that divide the channels.
+    """
 
     def __init__(self, channels: int, head_width: int = 32) -> None:
         super().__init__()
-        self.heads = max(1, channels // head_width)
+        self.heads = next(heads for heads in range(max(1, channels // head_width), 0, -1) if channels % heads == 0)
         self.norm = nn.GroupNorm(_groups(channels), channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.project = nn.Conv2d(channels, channels, 1)
@@ -78,6 +86,10 @@ class UNet(nn.Module):
     widths: channels of each level, finest first.
     blocks: residual blocks per level on the way down (one more on the way up).
     attention: whether the coarsest level has self-attention.
+
+    Raises
+    ------
+    InputError: when evaluated on a grid that is not so divisible.
 
     """
 
@@ -120,6 +132,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
         """Evaluate the network on scaled fields x (B, channels, ny, nx) at noise levels c_noise (B,)."""
+        check_divisible((x.shape[-2], x.shape[-1]), self.divisor)
         embedding = self.embedding(c_noise)
         h = self.first(functional.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
         skips = [h]
@@ -131,6 +144,15 @@ class UNet(nn.Module):
         for layer in self.up:
             h = layer(torch.cat([h, skips.pop()], dim=1), embedding) if isinstance(layer, ResidualBlock) else layer(h)
         return functional.pixel_shuffle(self.last(functional.silu(self.norm(h))), self.patch)
+
+
+def check_divisible(shape: tuple[int, int], divisor: int) -> None:
+    """Raise InputError unless a grid of shape (ny, nx) can be cut into patches and halved from level to level."""
+    if shape[0] % divisor or shape[1] % divisor:
+        raise InputError(
+            f"a grid of {shape[0]} × {shape[1]} cells does not fit the U-Net: both must be divisible by {divisor}, "
+            f"its patch · 2^(levels − 1)"
+        )
 
 
 def _groups(channels: int) -> int:

@@ -1,7 +1,8 @@
 """Files of trained denoisers: safetensors for the numbers, a JSON card for everything else. Never pickles.
 
-`NAME.safetensors` holds the network's weights (`network.*`) and the measured error law (`calibration.*`). `NAME.json` is the card:
-the law it was trained on, the network's shape, seed, steps, machine, loss, held-out errors, and the SHA-256 of the weights.
+`NAME.safetensors` holds the network's weights (`network.*`) and the measured error law (`calibration.*`). `NAME.json`
+is the card: the law it was trained on, the network's shape, seed, steps, machine, loss, held-out errors, and the
+SHA-256 of the weights.
 """
 
 import hashlib
@@ -84,10 +85,15 @@ def load(path: Path, device: str | torch.device = "cpu") -> tuple[GridOperatorDe
         tensors = load_file(weights)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{weights}: truncated or not safetensors: {error}") from None
-    if hashlib.sha256(weights.read_bytes()).hexdigest() != card["sha256"]:
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != card.get("sha256"):
         raise InputError(f"{weights}: not the weights that {path.name} describes (SHA-256 differs)")
-    denoiser = build(card)
-    denoiser.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k[:8] == "network."})
+    network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    try:
+        denoiser = build(card)
+        denoiser.network.load_state_dict(network)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a card that was edited
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: does not describe a denoiser with these weights: {reason}") from None
     if "calibration.s" in tensors:
         denoiser.calibration = CalibratedErrors(**{k: tensors[f"calibration.{k}"] for k in CALIBRATION})
     denoiser.network.to(device).eval().requires_grad_(False)

@@ -1,20 +1,20 @@
 """The proximal step: one draw of x_0 given x_t and the data, when x_0 given x_t is (nearly) Gaussian.
 
-The denoiser says x_0 | x_t ~ N(x̂_0, L Lᵀ). With data y = F(x_0) + noise, in units of the noise, randomise-then-optimise
-(Bardsley et al. 2014) draws from the posterior by minimising over z = x̂_0 + L w
+The denoiser says x_0 | x_t ~ N(x̂_0, L Lᵀ). With data y = F(x_0) + noise, in units of the noise,
+randomise-then-optimise (Bardsley et al. 2014) draws from the posterior by minimising over z = x̂_0 + L w
 
     ½‖F(z) − (y + e)‖² + ½‖w − w_0‖²,        e ~ N(0, I), w_0 ~ N(0, I),
 
-which is exact where F is linear: the minimiser has the posterior's mean and covariance. Without the perturbations e and w_0 it is
-the posterior's mode, and a sampler built on it is too sure of itself.
+which is exact where F is linear: the minimiser has the posterior's mean and covariance. Without the perturbations e and
+w_0 it is the posterior's mode, and a sampler built on it is too sure of itself.
 
-One Gauss–Newton step linearises F about any point z̄, F(z) ≈ F(z̄) + J (z − z̄), and solves in the space of the data, which is
-small:
+One Gauss–Newton step linearises F about any point z̄, F(z) ≈ F(z̄) + J (z − z̄), and solves in the space of the data,
+which is small:
 
     w = w_0 − (J L)ᵀ λ,        (I + J L (J L)ᵀ) λ = F(z̄) − y − e + J (x̂_0 + L w_0 − z̄).
 
-The point z̄ need not be of the form x̂_0 + L w, so the last level's z serves, and along the levels one step each is enough.
-Conjugate gradients on λ cost one adjoint and one tangent solve an iteration.
+The point z̄ need not be of the form x̂_0 + L w, so the last level's z serves, and along the levels one step each is
+enough. Conjugate gradients on λ cost one adjoint and one tangent solve an iteration.
 """
 
 from dataclasses import dataclass

@@ -5,16 +5,21 @@ Along falling noise levels t, with x_t ~ p(x_t | y):
     x̂_0 = D(x_t, t),        z ~ p(x_0 | x_t, y)  (the proximal step),        x_s = alpha_s z + sigma_s g.
 
 If z is an exact draw then x_s is one of p(x_s | y), whatever x_t was: there is no step size in time, and nothing to
-back-propagate through the network. It is the decoupled annealing of DAPS (Zhang et al. 2024) with randomise-then-optimise in
-place of its Langevin steps. The fresh g may be mixed with the noise that x_t already holds,
+back-propagate through the network. It is the decoupled annealing of DAPS (Zhang et al. 2024) with
+randomise-then-optimise in place of its Langevin steps. The fresh g may be mixed with the noise that x_t already holds,
 
-    x_s = alpha_s z + sigma_s (ρ (x_t − alpha_t z)/sigma_t + √(1 − ρ²) g),        0 ≤ ρ < 1,
+    x_s = alpha_s z + sigma_s (ρ (x_t − alpha_t z)/sigma_t + √(1 − ρ²) g),
+    ρ = ((sigma_s alpha_t)/(sigma_t alpha_s))^churn,
 
-which keeps every marginal (the DDIM family, eq. 31, with z in place of x̂_0); ρ = 0 is the plain loop.
+which keeps every marginal (the DDIM family, eq. 31, with z in place of x̂_0). churn = 1 is ancestral sampling, which in
+the limit of many levels asks only for the right mean of x_0 | x_t, y; churn = ∞ (ρ = 0) is the plain loop, which
+forgets the errors of earlier levels at once but asks for the right law. Between them lies a diffusion with Langevin
+corrections.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -36,7 +41,7 @@ class Annealing:
     rho: how the levels crowd (see `schedules.levels`).
     steps: Gauss–Newton steps at each level.
     inner: accuracy of each of them.
-    memory: ρ above.
+    churn: how fast the noise is renewed, at least 1; see above.
     perturb: draw z (True) or take its mode (False: too narrow a posterior, for comparison only).
 
     """
@@ -44,8 +49,8 @@ class Annealing:
     levels: int = 80
     rho: float = 7.0
     steps: int = 1
-    inner: InnerSolve = InnerSolve()
-    memory: float = 0.0
+    inner: InnerSolve = field(default_factory=InnerSolve)
+    churn: float = math.inf
     perturb: bool = True
 
 
@@ -92,9 +97,9 @@ def renoise(
         if level + 1 < len(times):
             alpha_s, sigma_s = schedule(times[level + 1])
             g = noise()
-            if annealing.memory:
-                held = (x_t - alpha_t * z) / sigma_t
-                g = annealing.memory * held + (1 - annealing.memory**2) ** 0.5 * g
+            if math.isfinite(annealing.churn):
+                kept = (sigma_s * alpha_t / (sigma_t * alpha_s)) ** annealing.churn
+                g = kept * (x_t - alpha_t * z) / sigma_t + (1 - kept**2) ** 0.5 * g
             x_t = alpha_s * z + sigma_s * g
             alpha_t, sigma_t = alpha_s, sigma_s
         progress(level + 1, len(times))

@@ -1,8 +1,8 @@
 """What guidance needs of a likelihood.
 
-`log_prob(x_0) -> (B,)` is enough for gradient-based methods. Observations with Gaussian noise are a (nonlinear) least-squares
-problem, log p(y | x_0) = −‖r(x_0)‖²/2 + const with r the misfit in units of sigma; Gauss–Newton methods use its linearisation.
-Each row of a batch is a sample of its own: nothing here couples rows.
+`log_prob(x_0) -> (B,)` is enough for gradient-based methods. Observations with Gaussian noise are a (nonlinear)
+least-squares problem, log p(y | x_0) = −‖r(x_0)‖²/2 + const with r the misfit in units of sigma; Gauss–Newton methods
+use its linearisation. Each row of a batch is a sample of its own: nothing here couples rows.
 """
 
 from typing import Protocol
@@ -21,7 +21,10 @@ class Likelihood(Protocol):
 class LinearisedMisfit(Protocol):
     """The misfit r about one point x_0: r(x_0 + dx) ≈ residual + J dx."""
 
-    residual: Tensor  # (B, m), in units of sigma
+    @property
+    def residual(self) -> Tensor:
+        """R(x_0): (B, m), in units of sigma."""
+        ...
 
     def tangent(self, dx: Tensor) -> Tensor:
         """J dx: (B, D) -> (B, m)."""
@@ -35,7 +38,10 @@ class LinearisedMisfit(Protocol):
 class LeastSquares(Likelihood, Protocol):
     """A likelihood with Gaussian noise."""
 
-    size: int  # m
+    @property
+    def size(self) -> int:
+        """Number of data m."""
+        ...
 
     def linearise(self, x_0: Tensor, tolerance: float) -> LinearisedMisfit:
         """Linearise about x_0 (B, D); solves inside J and Jᵀ may err by `tolerance`, relatively."""

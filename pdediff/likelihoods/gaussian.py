@@ -14,7 +14,10 @@ Fields = dict[str, Tensor]
 class LinearisedPhysics(Protocol):
     """The fields at x_0 and their derivative."""
 
-    fields: Fields
+    @property
+    def fields(self) -> Fields:
+        """The fields on cells and walls."""
+        ...
 
     def tangent(self, dx: Tensor) -> Fields:
         """Change of the fields under dx (B, D)."""

@@ -26,8 +26,8 @@ class LinearOperator(Protocol):
 class PointSensors:
     """Values of a field at points anywhere in the domain.
 
-    The field is given on the cells and on the walls, (B, ny + 2, nx + 2) as `Darcy.with_walls` makes it. Interpolation is
-    bilinear between cell centres, and linear to the wall's value in the half-cell beside it.
+    The field is given on the cells and on the walls, (B, ny + 2, nx + 2) as `Darcy.with_walls` makes it. Interpolation
+    is bilinear between cell centres, and linear to the wall's value in the half-cell beside it.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Physics: from x_0 to the fields that sensors see.
 
-`SolverPhysics` is the exact mode: the coefficient a comes from x_0 through its parametrisation, the solution is u = S(a), and every
-derivative is that of the discrete solution map. A posterior sample then satisfies the PDE to the solver's tolerance, by
-construction.
+`SolverPhysics` is the exact mode: the coefficient a comes from x_0 through its parametrisation, the solution
+is u = S(a), and every derivative is that of the discrete solution map. A posterior sample then satisfies the PDE to the
+solver's tolerance, by construction.
 """
 
 from dataclasses import dataclass
@@ -32,20 +32,20 @@ class SolverPhysics:
         self._last_u: Tensor | None = None  # start of the next solve: along the noise levels a changes slowly
 
     def coefficient(self, x_0: Tensor) -> Tensor:
-        """A (B, ny, nx) of x_0 (B, D)."""
+        """The coefficient a (B, ny, nx) of x_0 (B, D)."""
         return self.parametrisation.field(self.space.grid_view(x_0)[:, 0])
 
     def fields(self, x_0: Tensor) -> Fields:
-        """A and u on the cells, (B, ny, nx) each, in the dtype of x_0; differentiable."""
+        """Coefficient a and solution u on the cells, (B, ny, nx) each, in the dtype of x_0; differentiable."""
         a = self.coefficient(x_0)
         return {"a": a, "u": self.darcy.solve(a)}
 
     def observables(self, x_0: Tensor) -> Fields:
-        """A and u on cells and walls, (B, ny + 2, nx + 2) each; differentiable."""
+        """Coefficient a and solution u on cells and walls, (B, ny + 2, nx + 2) each; differentiable."""
         return self.frame(**self.fields(x_0))
 
     def frame(self, a: Tensor, u: Tensor) -> Fields:
-        """A and u, given on the cells, with their values on the walls."""
+        """Fields a and u on the cells (B, ny, nx), with their values on the walls; a is constant across a half-cell."""
         return {"a": replicate_walls(a), "u": self.darcy.with_walls(a, u)}
 
     def linearise(self, x_0: Tensor, tolerance: float) -> "LinearisedSolver":
@@ -68,7 +68,7 @@ class LinearisedSolver:
 
     @property
     def fields(self) -> Fields:
-        """A and u on cells and walls at the point of linearisation."""
+        """Coefficient a and solution u on cells and walls at the point of linearisation."""
         return {"a": replicate_walls(self.solution.a), "u": self.solution.u_walls}
 
     def tangent(self, dx: Tensor) -> Fields:
