@@ -9,7 +9,7 @@ left to right ``(nx,)``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,7 +58,7 @@ class Value:
     @property
     def data(self) -> Data:
         """The number, tuple or Expression that was given."""
-        return self.value
+        return cast(Data, self.value)  # as `_data` made it
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Flux:
     @property
     def data(self) -> Data:
         """The number, tuple or Expression that was given."""
-        return self.flux
+        return cast(Data, self.flux)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class FastPoisson:
     """
 
     def __init__(
-        self, grid: Grid, values: tuple[bool, bool, bool, bool], dtype: torch.dtype, device: torch.device | str = "cpu",
+        self, grid: Grid, values: tuple[bool, ...], dtype: torch.dtype, device: torch.device | str = "cpu",
         dense: bool | None = None,
     ) -> None:  # fmt: skip
         left, right, bottom, top = values
@@ -132,7 +132,7 @@ class FastPoisson:
         g_y, g_x = self.y.groups, self.x.groups
         return inverse.reshape(-1, ny // g_y, g_y, nx // g_x, g_x).permute(2, 4, 0, 1, 3).contiguous()
 
-    def solve(self, f: Tensor, inverse_eigenvalues: Tensor, work: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def solve(self, f: Tensor, inverse_eigenvalues: Tensor, work: tuple[Tensor, ...] | None = None) -> Tensor:
         """V Λ⁻¹ Vᵀ f for ``f (B, ny, nx)``, contiguous.
 
         With ``work``, two tensors like ``f``, little is allocated and the result is one of them, good until the

@@ -1,4 +1,4 @@
-"""Who may import whom: each package imports only packages below it, so that the lower ones can be read, tested and reused alone."""
+"""Who may import whom: each package imports only what lies below it, so that lower ones can be read and used alone."""
 
 import ast
 import sys
@@ -28,7 +28,12 @@ FLOORS = (  # from the top; packages of one floor may import each other
 )
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 
-SOURCES = {"pdediff": "pdediff", "solvers": "pdediff.solvers", "datasets": "pdediff.datasets", "cases": "pdediff.case_files"}
+SOURCES = {  # folders, and what they are installed as
+    "pdediff": "pdediff",
+    "solvers": "pdediff.solvers",
+    "datasets": "pdediff.datasets",
+    "cases": "pdediff.case_files",
+}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -53,7 +58,7 @@ def imported(source: str, module: str) -> set[str]:
 
 def package_of(name: str) -> str:
     """The first name below `pdediff`: "solvers" of "pdediff.solvers.grid"."""
-    return (name.removesuffix(".__init__").split(".") + [""])[1]
+    return [*name.removesuffix(".__init__").split("."), ""][1]
 
 
 def violations(source: str, module: str) -> list[str]:
@@ -75,7 +80,11 @@ def violations(source: str, module: str) -> list[str]:
         ("pdediff.cases.case", "from ..report.maps import f", ["pdediff.report.maps.f"]),
         ("pdediff.cases.case", "from pdediff import nowhere", ["pdediff.nowhere"]),
         ("pdediff.__init__", "from pdediff.solvers import grid", ["pdediff.solvers.grid"]),
-        ("pdediff.noise", "from pdediff import spaces, __version__\nfrom pdediff.solvers import grid\nimport torch", []),
+        (
+            "pdediff.noise",
+            "from pdediff import spaces, __version__\nfrom pdediff.solvers import grid\nimport torch",
+            [],
+        ),
         ("pdediff.cases.case", "from . import prior\nfrom .prior import Prior\nfrom pdediff.priors import x", []),
     ],
 )

@@ -1,8 +1,8 @@
 """From a case to the objects that solve it: solver, prior, truth, data, likelihood.
 
-A synthetic truth is drawn from the law that the prior stands for (for a trained prior, the law it was trained on), on the
-inference grid; its u is solved on cells `refine` times smaller and read by the sensors there, so that data and inference do
-not share a discretisation.
+A synthetic truth is drawn from the law that the prior stands for (for a trained prior, the law it was trained on),
+on the inference grid; its u is solved on cells `refine` times smaller and read by the sensors there, so that data and
+inference do not share a discretisation.
 """
 
 from dataclasses import dataclass

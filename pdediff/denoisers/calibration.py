@@ -30,7 +30,7 @@ class CalibratedErrors:
     s: noise-to-signal ratios (L,), increasing.
     nodes: predicted values (K,), increasing and evenly spaced, at which the variance is tabulated.
     variance: pointwise variance of the error at each level and node (L, K).
-    spectrum: power of the standardised error in the cosine basis (L, channels, ny, nx).
+    spectrum: eigenvalues of K_s in the cosine basis (L, channels, ny, nx).
 
     """
 
@@ -51,7 +51,9 @@ class CalibratedErrors:
         weight = float((position - log_s[upper - 1]) / (log_s[upper] - log_s[upper - 1]))
         spectrum = torch.lerp(self.spectrum[upper - 1], self.spectrum[upper], weight).to(x_0)
         table = torch.lerp(self.variance[upper - 1].log(), self.variance[upper].log(), weight).exp().to(x_0)
-        return CosineErrorLaw(interpolate(x_0, self.nodes, table).sqrt(), spectrum.sqrt())
+        unit = torch.stack([CosineField(c.shape, c).pointwise_variance() for c in spectrum]).to(x_0)
+        deviation = (interpolate(x_0, self.nodes, table) / unit.flatten()).sqrt()
+        return CosineErrorLaw(deviation, spectrum.sqrt())
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,22 @@ which is small:
 
     w = w_0 − (J L)ᵀ λ,        (I + J L (J L)ᵀ) λ = F(z̄) − y − e + J (x̂_0 + L w_0 − z̄).
 
-The point z̄ need not be of the form x̂_0 + L w, so the last level's z serves, and along the levels one step each is
-enough. Conjugate gradients on λ cost one adjoint and one tangent solve an iteration.
+The point z̄ need not be of the form x̂_0 + L w, so the last level's z serves, and along the levels one step each is enough.
+Conjugate gradients on λ cost one adjoint and one tangent solve an iteration. The eigenvalues of J L (J L)ᵀ span many decades, one
+for each thing that the data can tell apart; so the iteration is preconditioned with the same matrix for a J that was computed a few
+levels ago, row by row, at the price of an adjoint solve per datum.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pdediff.denoisers.base import ErrorLaw
-from pdediff.likelihoods.base import LeastSquares, LinearisedMisfit
+from pdediff.likelihoods.base import LinearisedMisfit
+
+Preconditioner = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class InnerSolve:
     Parameters
     ----------
     iterations: most conjugate-gradient iterations of a Gauss–Newton step.
-    reduction: a sample's iterations end when the residual has fallen by this factor.
+    reduction: a sample's iterations end when the (preconditioned) residual has fallen by this factor.
     solve_tolerance: relative tolerance of the PDE solves inside an iteration.
 
     """
@@ -46,11 +51,12 @@ class InnerSolve:
 def proximal_step(
     x_0: Tensor,
     law: ErrorLaw,
-    likelihood: LeastSquares,
+    misfit: LinearisedMisfit,
     about: Tensor,
     w_0: Tensor,
     e: Tensor,
     inner: InnerSolve,
+    precondition: Preconditioner | None = None,
 ) -> Tensor:
     """One Gauss–Newton step for the perturbed proximal problem.
 
@@ -58,42 +64,72 @@ def proximal_step(
     ----------
     x_0: the denoiser's prediction x̂_0 (B, D).
     law: L, the law of x_0 about it.
-    likelihood: the misfit F(x) − y in units of the noise.
-    about: z̄ (B, D), where the misfit is linearised.
+    misfit: F(x) − y in units of the noise, linearised about z̄.
+    about: z̄ (B, D).
     w_0, e: perturbations (B, K) and (B, m); zeros give the mode instead of a draw.
     inner: accuracy.
+    precondition: an approximate inverse of I + J L Lᵀ Jᵀ; see `Sensitivities`.
 
     Returns
     -------
     z (B, D).
 
     """
-    misfit = likelihood.linearise(about, inner.solve_tolerance)
     z_0 = x_0 + law.root(w_0)
     rhs = misfit.residual - e + misfit.tangent(z_0 - about)
-    multiplier = data_space_cg(misfit, law, rhs, inner)
+    multiplier = data_space_cg(misfit, law, rhs, inner, precondition)
     return z_0 - law.root(law.root_transposed(misfit.adjoint(multiplier)))
 
 
-def data_space_cg(misfit: LinearisedMisfit, law: ErrorLaw, rhs: Tensor, inner: InnerSolve) -> Tensor:
+def data_space_cg(
+    misfit: LinearisedMisfit,
+    law: ErrorLaw,
+    rhs: Tensor,
+    inner: InnerSolve,
+    precondition: Preconditioner | None = None,
+) -> Tensor:
     """Solve (I + J L Lᵀ Jᵀ) λ = rhs (B, m) by conjugate gradients, each sample with its own step lengths."""
     multiplier = torch.zeros_like(rhs)
     residual = rhs.clone()
-    direction = residual.clone()
-    square = _dot(residual, residual)
+    direction = shown = residual if precondition is None else precondition(residual)
+    square = _dot(residual, shown)
     target = square * inner.reduction**2
     for _ in range(inner.iterations):
-        if bool((square <= target).all()):
+        active = square > target
+        if not bool(active.any()):
             break
         spread = law.root(law.root_transposed(misfit.adjoint(direction)))
         image = direction + misfit.tangent(spread)
-        active = square > target
         length = torch.where(active, square / _dot(direction, image).clamp(min=1e-30), 0.0)
         multiplier += length * direction
-        residual -= length * image
-        previous, square = square, _dot(residual, residual)
-        direction = residual + torch.where(active, square / previous.clamp(min=1e-30), 0.0) * direction
+        residual = residual - length * image
+        shown = residual if precondition is None else precondition(residual)
+        previous, square = square, torch.where(active, _dot(residual, shown), square)
+        direction = shown + square / previous.clamp(min=1e-30) * direction
     return multiplier
+
+
+class Sensitivities:
+    """The rows of J at one point, to precondition the proximal steps near it.
+
+    Parameters
+    ----------
+    misfit: the linearised misfit; its adjoint is called once for each datum.
+
+    """
+
+    def __init__(self, misfit: LinearisedMisfit) -> None:
+        batch, size = misfit.residual.shape
+        units = torch.eye(size, dtype=misfit.residual.dtype, device=misfit.residual.device)
+        self.rows = [misfit.adjoint(unit.expand(batch, size)) for unit in units]
+
+    def preconditioner(self, law: ErrorLaw) -> Preconditioner:
+        """v ↦ (I + J L Lᵀ Jᵀ)⁻¹ v on data (B, m), by a Cholesky factor for each sample."""
+        spread = torch.stack([law.root_transposed(row) for row in self.rows], dim=1)
+        matrix = spread @ spread.mT
+        matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
+        factor = torch.linalg.cholesky(matrix)
+        return lambda v: torch.cholesky_solve(v[..., None], factor)[..., 0]
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from pdediff.denoisers.base import Denoiser
-from pdediff.guidance.proximal import InnerSolve, proximal_step
-from pdediff.likelihoods.base import LeastSquares
+from pdediff.guidance.proximal import InnerSolve, Preconditioner, Sensitivities, proximal_step
+from pdediff.likelihoods.base import LeastSquares, LinearisedMisfit
 from pdediff.noise import Generators
 from pdediff.schedules import levels
 
@@ -41,6 +41,8 @@ class Annealing:
     rho: how the levels crowd (see `schedules.levels`).
     steps: Gauss–Newton steps at each level.
     inner: accuracy of each of them.
+    refresh: levels after which the sensitivities that precondition the inner solves are computed anew.
+    most_data: with more data than this there are no sensitivities: plain conjugate gradients.
     churn: how fast the noise is renewed, at least 1; see above.
     perturb: draw z (True) or take its mode (False: too narrow a posterior, for comparison only).
 
@@ -50,6 +52,8 @@ class Annealing:
     rho: float = 7.0
     steps: int = 1
     inner: InnerSolve = field(default_factory=InnerSolve)
+    refresh: int = 8
+    most_data: int = 1000
     churn: float = math.inf
     perturb: bool = True
 
@@ -85,6 +89,8 @@ def renoise(
     alpha_t, sigma_t = schedule(times[0])
     x_t = sigma_t * noise()
     z: Tensor | None = None
+    misfit: LinearisedMisfit | None = None
+    precondition: Preconditioner | None = None
     for level, t in enumerate(times):
         x_0 = denoiser(x_t, t)
         law = denoiser.error_law(x_0, t)
@@ -92,8 +98,14 @@ def renoise(
         w_0 = scale * generators.normal(law.dimension, dtype=dtype, device=device)
         e = scale * generators.normal(likelihood.size, dtype=dtype, device=device)
         z = x_0 if z is None else z
-        for _ in range(annealing.steps):
-            z = proximal_step(x_0, law, likelihood, z.clamp(*denoiser.bounds), w_0, e, annealing.inner)
+        for step in range(annealing.steps):
+            about = z.clamp(*denoiser.bounds)
+            misfit = likelihood.linearise(about, annealing.inner.solve_tolerance, misfit)
+            if step == 0 and 0 < likelihood.size <= annealing.most_data:
+                if level % annealing.refresh == 0:
+                    sensitivities = Sensitivities(misfit)
+                precondition = sensitivities.preconditioner(law)
+            z = proximal_step(x_0, law, misfit, about, w_0, e, annealing.inner, precondition)
         if level + 1 < len(times):
             alpha_s, sigma_s = schedule(times[level + 1])
             g = noise()

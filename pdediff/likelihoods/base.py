@@ -5,7 +5,7 @@ least-squares problem, log p(y | x_0) = −‖r(x_0)‖²/2 + const with r the m
 use its linearisation. Each row of a batch is a sample of its own: nothing here couples rows.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -43,6 +43,9 @@ class LeastSquares(Likelihood, Protocol):
         """Number of data m."""
         ...
 
-    def linearise(self, x_0: Tensor, tolerance: float) -> LinearisedMisfit:
-        """Linearise about x_0 (B, D); solves inside J and Jᵀ may err by `tolerance`, relatively."""
+    def linearise(self, x_0: Tensor, tolerance: float, near: Any = None) -> LinearisedMisfit:
+        """Linearise about x_0 (B, D); solves inside J and Jᵀ may err by `tolerance`, relatively.
+
+        `near`, an earlier result of this method about a point not far away, may save time.
+        """
         ...

@@ -1,7 +1,7 @@
 """Gaussian observations of fields: y = A(fields(x_0)) + sigma·e."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -35,8 +35,8 @@ class Physics(Protocol):
         """Differentiable fields of x_0 (B, D)."""
         ...
 
-    def linearise(self, x_0: Tensor, tolerance: float) -> LinearisedPhysics:
-        """The fields and their derivative at x_0 (B, D)."""
+    def linearise(self, x_0: Tensor, tolerance: float, near: Any = None) -> LinearisedPhysics:
+        """The fields and their derivative at x_0 (B, D); `near` is an earlier result of this method, or None."""
         ...
 
 
@@ -85,9 +85,9 @@ class GaussianObservations:
         """−½ Σ ((A(fields(x_0)) − y)/sigma)² for each sample: (B, D) -> (B,), differentiable."""
         return -0.5 * self._misfit(self.physics.observables(x_0)).square().sum(dim=-1)
 
-    def linearise(self, x_0: Tensor, tolerance: float) -> "LinearisedObservations":
-        """Misfit and Jacobian about x_0 (B, D)."""
-        physics = self.physics.linearise(x_0, tolerance)
+    def linearise(self, x_0: Tensor, tolerance: float, near: Any = None) -> "LinearisedObservations":
+        """Misfit and Jacobian about x_0 (B, D); `near` is an earlier result of this method, or None."""
+        physics = self.physics.linearise(x_0, tolerance, None if near is None else near.physics)
         return LinearisedObservations(self.groups, physics, self._misfit(physics.fields))
 
     def _misfit(self, fields: Fields) -> Tensor:

@@ -29,7 +29,6 @@ class SolverPhysics:
 
     def __init__(self, space: FunctionSpace, parametrisation: Parametrisation, darcy: Darcy) -> None:
         self.space, self.parametrisation, self.darcy = space, parametrisation, darcy
-        self._last_u: Tensor | None = None  # start of the next solve: along the noise levels a changes slowly
 
     def coefficient(self, x_0: Tensor) -> Tensor:
         """The coefficient a (B, ny, nx) of x_0 (B, D)."""
@@ -48,12 +47,12 @@ class SolverPhysics:
         """Fields a and u on the cells (B, ny, nx), with their values on the walls; a is constant across a half-cell."""
         return {"a": replicate_walls(a), "u": self.darcy.with_walls(a, u)}
 
-    def linearise(self, x_0: Tensor, tolerance: float) -> "LinearisedSolver":
-        """The fields of x_0 (B, D), to the solver's own tolerance, and their derivative to `tolerance`."""
-        a = self.coefficient(x_0)
-        start = self._last_u if self._last_u is not None and self._last_u.shape == a.shape else None
-        solution = self.darcy.linearise(a, u0=start)
-        self._last_u = solution.u
+    def linearise(self, x_0: Tensor, tolerance: float, near: "LinearisedSolver | None" = None) -> "LinearisedSolver":
+        """The fields of x_0 (B, D), to the solver's own tolerance, and their derivative to `tolerance`.
+
+        The solve starts from the solution of `near`: along the noise levels a changes slowly.
+        """
+        solution = self.darcy.linearise(self.coefficient(x_0), u0=None if near is None else near.solution.u)
         return LinearisedSolver(self.space, self.parametrisation, solution, tolerance)
 
 

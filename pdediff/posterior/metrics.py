@@ -11,10 +11,11 @@ of the mean is that of the mean of x.
 (the fair estimate of Ferro 2014: unbiased for any n, so runs of 20 and of 200 samples compare), averaged over the field
 and divided by the truth's standard deviation.
 
-*Coverage* uses order statistics: were the truth one more draw of the posterior, P(truth < x_(k)) = k / (n + 1), so the
-central interval of level p lies between the order statistics at the positions (1 - p)/2 (n + 1) and (1 + p)/2 (n + 1).
-Positions between two samples are interpolated linearly (Weibull's plotting positions). For p = 90 %, 19 samples give
-exactly their range and fewer than 19 give no such interval: the number is then None.
+*Coverage* uses order statistics: were the truth one more draw of the posterior, P(truth < x_(k)) = k / (n + 1), so
+[x_(k), x_(n+1-k)] has the level p_k = 1 - 2k / (n + 1), whatever the distribution. The coverage of a level between two
+p_k is interpolated between the coverages of their intervals, and so is exact for every n (interpolating the intervals'
+ends instead covers up to a point too much). For 90 %, 19 samples give exactly their range; fewer than 19 give no such
+interval, and the number is None.
 
 *Brier* is the mean of (P - truth)^2, P the share of samples in the high phase. P is known to within sqrt(P(1 - P)/n):
 even the exact posterior's Brier score is too large by the mean of P(1 - P)/n, and its reliability curve a little too
@@ -142,7 +143,8 @@ def attainable_level(n: int) -> float:
 def interval(samples: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the central interval (lower, upper), each of samples.shape[1:], by order statistics along the first axis.
 
-    A level above `attainable_level(n)` gives the samples' range.
+    Its ends are at the positions (1 ± level)/2 (n + 1), linearly between two samples (Weibull's plotting positions). A
+    level above `attainable_level(n)` gives the samples' range.
     """
     n = len(samples)
     ordered = np.sort(samples, axis=0)
@@ -156,11 +158,18 @@ def interval(samples: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]
 
 
 def coverage(samples: np.ndarray, truth: np.ndarray, level: float = 0.9) -> float | None:
-    """Return the share of truth (...) inside the central interval of samples (n, ...); None where n is too small."""
-    if level > attainable_level(len(samples)) + 1e-9:
+    """Return the share of truth (...) inside the central interval of samples (n, ...); None where n is too small.
+
+    The expectation under an exact posterior is the level itself, for any n and any distribution.
+    """
+    n = len(samples)
+    if n < 2 or level > attainable_level(n) + 1e-9:
         return None
-    lower, upper = interval(samples, level)
-    return float(np.mean((lower <= truth) & (truth <= upper)))
+    # x_(k) <= truth <= x_(n+1-k) exactly for k up to this depth, which is 0 outside the samples' range.
+    depth = np.minimum((samples <= truth).sum(axis=0), (samples >= truth).sum(axis=0))
+    share = np.bincount(depth.ravel(), minlength=n + 1)[::-1].cumsum()[::-1] / depth.size
+    k = np.arange(n // 2, 0, -1)
+    return float(np.interp(level, [0.0, *(1 - 2 * k / (n + 1))], [0.0, *share[k]]))
 
 
 def reliability(probability: np.ndarray, outcome: np.ndarray) -> dict[str, list]:

@@ -133,8 +133,8 @@ class Posterior:
         self.truth = {name: _array(f"truth of {name}", values, shape) for name, values in self.truth.items()}
         self.relative_residual = _array("relative_residual", self.relative_residual, (n,))
         predicted = self.observations.predicted
-        if predicted is not None and len(predicted) != n:
-            raise ValueError(f"observations.predicted has {len(predicted)} samples, the fields have {n}")
+        if predicted is not None:
+            self.observations.predicted = _array("observations.predicted", predicted, (n, len(self.observations)))
         if self.phases is not None:
             low, high = map(float, self.phases)
             if not 0 < low < high:
@@ -154,5 +154,7 @@ def _array(name: str, values: object, shape: tuple[object, ...], dtype: type = n
     """Return values as an array of dtype (no copy where it is one already); ValueError where its shape is another."""
     array: np.ndarray = np.asarray(values, dtype=dtype)
     if array.shape != shape:
-        raise ValueError(f"{name}: shape {array.shape}, expected ({', '.join(map(str, shape))})")
+        raise ValueError(
+            f"{name}: shape {array.shape}, expected ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        )
     return array

@@ -13,15 +13,13 @@ whole or not at all: it is written beside its name and renamed.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 import xarray as xr
 
+from pdediff.posterior.files import replacing
 from pdediff.posterior.result import COST_KEYS, Observations, Posterior
 from pdediff.solvers.errors import InputError
 from pdediff.solvers.grid import Grid
@@ -60,18 +58,6 @@ def load(path: str | Path) -> Posterior:
             return _posterior(tree)
     except (OSError, RuntimeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: damaged posterior file ({_one_line(error)})") from error
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name in the folder of path; rename it to path after the block, remove it if the block fails."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check_kind(path: Path) -> None:

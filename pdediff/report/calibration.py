@@ -17,6 +17,7 @@ from pdediff.report.style import (
     TICK,
     TITLE,
     WIDTH,
+    is_log,
     new_figure,
     place,
     plain,
@@ -31,9 +32,9 @@ def observations_figure(posterior: Posterior) -> Figure:
     """Draw, for each observed field, predictions against observations and their standardised misfits.
 
     Left: the posterior mean's prediction against the observed value, with the central 90 % interval of the samples'
-    noise-free predictions upwards and the noise's standard deviation sideways; the line is 1:1. Middle: the same divided
-    by the noise, where the errors can be seen. Right: the misfits of all samples beside N(0, 1), which they follow if
-    posterior and noise level are right: a posterior sample and the truth are exchangeable given the data.
+    noise-free predictions upwards and the noise's standard deviation sideways; the line is 1:1. Middle: the misfit in
+    units of the noise, where the bars can be seen. Right: the misfits of all samples beside N(0, 1), which they follow
+    if posterior and noise level are right: a posterior sample and the truth are exchangeable given the data.
 
     Raises:
         ValueError: there are no data, or they carry no predictions.
@@ -42,26 +43,29 @@ def observations_figure(posterior: Posterior) -> Figure:
     if len(observations) == 0 or observations.predicted is None:
         raise ValueError("there are no predicted observations to draw")
     names = list(dict.fromkeys(observations.field))
-    line = 4.75
+    line = 4.6
     figure = new_figure(WIDTH, line * len(names))
     for i, name in enumerate(names):
         data, unit, top = observations.select(observations.field == name), posterior.units.get(name, ""), i * line + 0.5
-        size = line - 1.2
-        _one_to_one(plain(place(figure, 0.95, top, size, size)), data, str(name), unit)
-        misfit = plain(place(figure, 1.9 + size + 0.1, top, 4.3, size))
-        _misfits(misfit, data, str(name), unit)
+        size = line - 1.15
+        log = name in posterior.fields and is_log(posterior, str(name)) and bool(data.value.min() > 0)
+        _one_to_one(plain(place(figure, 0.95, top, size, size)), data, str(name), unit, log)
+        misfit = plain(place(figure, 1.9 + size + 0.1, top, 4.2, size))
+        _misfits(misfit, data, str(name), unit, log)
         _histogram(plain(place(figure, 1.9 + size + 4.5, top, 1.75, size)), data, misfit.get_ylim())
     return figure
 
 
-def _one_to_one(axes: Axes, data: Observations, name: str, unit: str) -> None:
+def _one_to_one(axes: Axes, data: Observations, name: str, unit: str, log: bool) -> None:
     assert data.predicted is not None
     mean, (lower, upper) = data.predicted.mean(axis=0), interval(data.predicted, 0.9)
-    exponent = power_of_ten(float(np.abs(data.value).max()))
+    exponent = 0 if log else power_of_ten(float(np.abs(data.value).max()))
     size = 10.0**exponent
-    low = min((data.value - data.sigma).min(), lower.min()) / size
+    low = min((data.value if log else data.value - data.sigma).min(), lower.min()) / size
     high = max((data.value + data.sigma).max(), upper.max()) / size
-    ends = (low - 0.04 * (high - low), high + 0.04 * (high - low)) if high > low else (low - 0.5, low + 0.5)
+    ends = (low / 1.3, high * 1.3) if log else (low - 0.04 * (high - low), high + 0.04 * (high - low))
+    if log:
+        axes.set(xscale="log", yscale="log")
     axes.plot(ends, ends, color=INK, lw=1, zorder=1)
     for group, colour in _groups(data):
         of = data.group == group
@@ -85,14 +89,16 @@ def _one_to_one(axes: Axes, data: Observations, name: str, unit: str) -> None:
     if len(set(data.group)) > 1:
         axes.legend(fontsize=TICK, frameon=False, loc="upper left", handletextpad=0.3)
     level = min(0.9, attainable_level(len(data.predicted)))
-    text = f"line: 1:1\nbars: ±σ sideways,\n{100 * level:.0f} % of samples upwards"
+    text = "line: 1:1\nbars: ±σ sideways" + (f",\n{100 * level:.0f} % interval upwards" if level else "")
     axes.text(0.97, 0.03, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=TICK, color=INK)
 
 
-def _misfits(axes: Axes, data: Observations, name: str, unit: str) -> None:
+def _misfits(axes: Axes, data: Observations, name: str, unit: str, log: bool) -> None:
     misfit = data.standardised_misfit()
     mean, (lower, upper) = misfit.mean(axis=0), interval(misfit, 0.9)
-    exponent = power_of_ten(float(np.abs(data.value).max()))
+    exponent = 0 if log else power_of_ten(float(np.abs(data.value).max()))
+    if log:
+        axes.set_xscale("log")
     axes.axhspan(-2, 2, color="#ededed", lw=0, zorder=0)
     axes.axhspan(-1, 1, color="#dcdcdc", lw=0, zorder=0)
     axes.axhline(0, color=INK, lw=1, zorder=1)
@@ -132,7 +138,7 @@ def _histogram(axes: Axes, data: Observations, limits: tuple[float, float]) -> N
 def reliability_figure(table: dict[str, list]) -> Figure:
     """Draw a reliability table (of one posterior or pooled): observed frequency against predicted probability.
 
-    Honest probabilities lie on the diagonal; the band is 5 points wide on either side. Below: how many cells each bin has.
+    Honest probabilities lie on the diagonal; the band is 5 points wide on either side. Below: the cells in each bin.
     """
     figure = new_figure(5.2, 6.3)
     axes, counts = plain(place(figure, 0.9, 0.5, 4.0, 4.0)), plain(place(figure, 0.9, 4.65, 4.0, 0.95))

@@ -5,6 +5,8 @@
     residuals       where the misfits are, and where the mean is off the truth
     reliability     of the phase probabilities (two-phase coefficient, truth known)
     coverage        of the posterior intervals (truth known)
+
+Figures are written as they are made, so that one is in memory at a time.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pdediff.posterior.files import replacing
 from pdediff.posterior.metrics import field_metrics
 from pdediff.posterior.result import Posterior
-from pdediff.posterior.store import replacing
 from pdediff.report.calibration import coverage_curves, coverage_figure, observations_figure, reliability_figure
 from pdediff.report.maps import fields_figure, residuals_figure
 from pdediff.report.style import DPI

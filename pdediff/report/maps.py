@@ -1,8 +1,8 @@
 """Maps: the posterior as a scientist reads it, and where it misses.
 
 A coefficient that varies over decades (log-normal) is shown, averaged and compared as log a: its map has a logarithmic
-scale, its mean is the geometric one and its standard deviation is that of log10 a; the titles say so. An arithmetic mean
-of such samples shows little but the largest of them.
+scale, its mean is the geometric one and its standard deviation is that of log10 a; the titles say so. An arithmetic
+mean of such samples shows little but the largest of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pdediff.posterior.metrics import relative_l2
+from pdediff.posterior.metrics import field_metrics, relative_l2
 from pdediff.posterior.result import Posterior
 from pdediff.report.style import (
     DIFFERENCE_MAP,
@@ -32,11 +32,10 @@ from pdediff.report.style import (
     draw_map,
     is_log,
     label_axes,
+    longest_label,
     mark_sensors,
     new_figure,
     place,
-    power_of_ten,
-    with_unit,
 )
 
 INTERFACE = "#ff3b30"
@@ -47,7 +46,7 @@ FLAT = 0.45
 
 @dataclass(frozen=True)
 class Panel:
-    """One map of the overview: what it shows ("truth", "mean", "sd" or "sample"), its heading and its values (ny, nx)."""
+    """One map of the overview: what it is ("truth", "mean", "sd" or "sample"), its heading, its values (ny, nx)."""
 
     what: str
     heading: str
@@ -55,7 +54,7 @@ class Panel:
 
 
 def panels(posterior: Posterior, name: str, count: int = 6) -> list[Panel]:
-    """Return what the overview shows of a field: truth (if known), mean, standard deviation, and samples up to count."""
+    """Return what the overview shows of a field: truth (if known), mean, standard deviation, samples up to count."""
     samples, log = posterior.fields[name], is_log(posterior, name)
     shown = [Panel("truth", "truth", posterior.truth[name])] if name in posterior.truth else []
     if posterior.n > 1:
@@ -71,24 +70,26 @@ def panels(posterior: Posterior, name: str, count: int = 6) -> list[Panel]:
 def fields_figure(posterior: Posterior) -> Figure:
     """Draw each field's truth | mean | standard deviation | samples, with the field's own sensors on the first three.
 
-    Truth, mean and samples of a field share one scale; its standard deviation has its own. Without a truth its place goes
-    to one more sample; a single sample is shown alone. Low, long domains take two lines a field.
+    Truth, mean and samples of a field share one scale; its standard deviation has its own. Without a truth its place
+    goes to one more sample; a single sample is shown alone. Low, long domains take two lines a field.
     """
     grid, names = posterior.grid, list(posterior.fields)
     ratio = (grid.y[1] - grid.y[0]) / (grid.x[1] - grid.x[0])
     columns = 3 if ratio < FLAT else 6
-    left, right, gap, heading, ticks, bars, foot = 1.0, 0.2, 0.14, 0.36, 0.42, 0.78, 0.35
+    left = 0.75 + 0.085 * longest_label(grid)
+    right, gap, heading, ticks, bars, foot = 0.2, 0.14, 0.36, 0.42, 0.78, 0.2
     width = (WIDTH - left - right - gap * (columns - 1)) / columns
     height = min(ratio, 2.2) * width
     shown = {name: panels(posterior, name) for name in names}
     lines = {name: -(-len(shown[name]) // columns) for name in names}
-    inches = ticks + sum(lines[name] * (heading + height) + bars for name in names) + (foot if columns == 3 else 0)
+    block = {name: lines[name] * (heading + height) + bars + (foot if lines[name] > 1 else 0) for name in names}
+    inches = ticks + sum(block.values())
     figure = new_figure(WIDTH, inches)
     handles: dict[str, Line2D] = {}
     top = 0.0
     for name in names:
         sensors = posterior.observations.select(posterior.observations.field == name)
-        shared, sd_scale = _shared_scale(posterior, name, shown[name]), None
+        shared = _shared_scale(posterior, name, shown[name])
         colours = FIELD_MAPS.get(name, "viridis")
         last = name == names[-1]
         # Tick labels stand under the lowest line; on a block of one line the bars make room for them.
@@ -103,20 +104,24 @@ def fields_figure(posterior: Posterior) -> Figure:
             label_axes(axes, grid, x=column == 0 and last and line == lines[name] - 1, y=column == 0)
             if panel.what != "sample" and len(sensors):
                 mark_sensors(axes, sensors)
-                handles[f"sensor of {name}"] = Line2D([], [], ls="", marker="o", mfc="white", mec="black", ms=5)
+                handles["sensor of the field"] = Line2D([], [], ls="", marker="o", mfc="white", mec="black", ms=5)
             if panel.what == "mean" and name == "a" and posterior.phases and "a" in posterior.truth:
                 _draw_interface(axes, posterior)
                 handles["true interface"] = Line2D([], [], color=INTERFACE, lw=1.5)
             if is_sd:
                 bar = place(figure, x, top + heading + height + below + 0.14, width, 0.12)
-                text, unit = (f"log₁₀ {name}", "") if is_log(posterior, name) else (f"sd of {name}", posterior.units[name])
-                colour_bar(figure, bar, scale, SD_MAP, text, unit)
+                if is_log(posterior, name):
+                    colour_bar(figure, bar, scale, SD_MAP, "sd", "decades")
+                else:
+                    colour_bar(figure, bar, scale, SD_MAP, f"sd of {name}", posterior.units[name])
         spanned = max(sum(panel.what in ("truth", "mean") for panel in shown[name]), 1)
         bar = place(figure, left, top + heading + height + below + 0.14, spanned * (width + gap) - gap, 0.12)
-        colour_bar(figure, bar, shared, colours, name, posterior.units[name])
-        middle = 1 - (top + heading + height / 2) / inches
-        figure.text(0.2 / WIDTH, middle, FIELD_NAMES.get(name, name), rotation=90, ha="center", va="center", fontsize=TITLE)
-        top += below + bars + lines[name] * (heading + height)
+        phases = np.linspace(*posterior.phases, 4).tolist() if name == "a" and posterior.phases else None
+        colour_bar(figure, bar, shared, colours, name, posterior.units[name], ticks=phases)
+        middle = 1 - (top + heading + (height + (lines[name] - 1) * (heading + height + bars)) / 2) / inches
+        label = FIELD_NAMES.get(name, name)
+        figure.text(0.2 / WIDTH, middle, label, rotation=90, ha="center", va="center", fontsize=TITLE, color=INK)
+        top += block[name]
     if handles:
         figure.legend(
             handles.values(), handles.keys(), loc="lower right", ncols=len(handles), frameon=False, fontsize=LABEL
@@ -125,19 +130,24 @@ def fields_figure(posterior: Posterior) -> Figure:
 
 
 def residuals_figure(posterior: Posterior) -> Figure:
-    """Map the standardised residuals (observed - posterior mean) / sigma, and the error of the mean where truth is known.
+    """Map the standardised residuals (observed - posterior mean) / sigma, and the mean's error where truth is known.
 
-    The residuals stand at their sensors, over the posterior's standard deviation in grey: large residuals of one sign in
-    one place mean that the model, the noise level or the prior does not hold there.
+    The residuals stand at their sensors, over the posterior's standard deviation in grey: large residuals of one sign
+    in one place mean that the model, the noise level or the prior does not hold there.
+
+    Raises:
+        ValueError: there are neither predictions nor a truth.
     """
-    grid, observations = posterior.grid, posterior.observations
-    observed = [name for name in posterior.fields if (observations.field == name).any() and observations.predicted is not None]
-    drawn = [(name, True) for name in observed] + [(name, False) for name in reversed(posterior.fields) if name in posterior.truth]
+    grid, observations, names = posterior.grid, posterior.observations, list(reversed(posterior.fields))
+    observed = [] if observations.predicted is None else [name for name in names if (observations.field == name).any()]
+    drawn = [(name, True) for name in observed] + [(name, False) for name in names if name in posterior.truth]
+    if not drawn:
+        raise ValueError("residuals need predicted observations or a known truth")
     ratio = (grid.y[1] - grid.y[0]) / (grid.x[1] - grid.x[0])
     columns = 1 if ratio < FLAT else min(len(drawn), 3)
-    left, bar_space, heading, below = 0.85, 1.25, 0.7, 0.95
-    width = min((WIDTH - 0.1) / columns - left - bar_space, 4.2 if columns > 1 else 7.5)
-    height = min(ratio, 2.0) * width
+    left, bar_space, heading, below = 0.58 + 0.085 * longest_label(grid), 1.1, 0.4, 1.1
+    width = min((WIDTH - 0.1) / columns - left - bar_space, 7.5, 5.5 / ratio)
+    height = ratio * width
     lines = -(-len(drawn) // columns)
     figure = new_figure(columns * (left + width + bar_space) + 0.1, lines * (heading + height + below))
     for i, (name, is_residual) in enumerate(drawn):
@@ -147,7 +157,9 @@ def residuals_figure(posterior: Posterior) -> Figure:
         bar = place(figure, x + width + 0.12, y, 0.14, height)
         caption = (_residual_map if is_residual else _error_map)(figure, axes, bar, posterior, name)
         label_axes(axes, grid)
-        axes.text(0.5, -0.62 / height, caption, transform=axes.transAxes, ha="center", va="top", fontsize=TICK, color=INK)
+        axes.text(
+            0.5, -0.57 / height, caption, transform=axes.transAxes, ha="center", va="top", fontsize=TICK, color=INK
+        )
     return figure
 
 
@@ -171,28 +183,29 @@ def _residual_map(figure: Figure, axes: Axes, bar: Axes, posterior: Posterior, n
         zorder=3,
         clip_on=False,
     )
-    colour_bar(figure, bar, scale, DIFFERENCE_MAP, "(observed − mean prediction) / σ", "", horizontal=False)
-    exponent = power_of_ten(largest)
-    unit = with_unit("", posterior.units[name], exponent).strip()
-    return f"{len(sensors)} sensors · grey: sd of {name}, white 0 to {largest / 10.0**exponent:.2g} {unit}"
+    colour_bar(figure, bar, scale, DIFFERENCE_MAP, "residual / σ", "", horizontal=False)
+    caption = f"(observed − mean prediction) / σ, {len(sensors)} sensors"
+    return f"{caption}\ngrey: sd of {name}, 0 to {largest:.2g} {posterior.units[name]}" if largest else caption
 
 
 def _error_map(figure: Figure, axes: Axes, bar: Axes, posterior: Posterior, name: str) -> str:
     samples, truth = posterior.fields[name], posterior.truth[name]
     if is_log(posterior, name):
         error = np.log10(samples).mean(axis=0) - np.log10(truth)
-        text, unit, symbol = f"log₁₀ of mean / true {name}", "", f"log₁₀ {name}"
+        unit, symbol = "decades", f"log₁₀ {name}"
         caption = f"root mean square {np.sqrt(np.mean(error**2)):.2f} decades"
     else:
         error = samples.mean(axis=0) - truth
-        text, unit, symbol = f"mean − true {name}", posterior.units[name], name
+        unit, symbol = posterior.units[name], name
         relative = relative_l2(samples.mean(axis=0), truth)
         caption = "" if relative is None else f"relative L2 error {100 * relative:.1f} %"
     scale = Scale.symmetric(error)
     draw_map(axes, posterior.grid, error, scale, DIFFERENCE_MAP, f"error of the mean, {symbol}")
-    colour_bar(figure, bar, scale, DIFFERENCE_MAP, text, unit, horizontal=False)
+    colour_bar(figure, bar, scale, DIFFERENCE_MAP, "error", unit, horizontal=False)
+    if name == "a" and (error_rate := field_metrics(posterior, name)["error_rate"]) is not None:
+        caption += f"\n{100 * error_rate:.1f} % of cells in the wrong phase"
     if name == "u":
-        caption += f"\nlargest PDE residual {posterior.relative_residual.max():.1e}".replace("e-", "e−")
+        caption += f"\nlargest relative PDE residual {posterior.relative_residual.max():.0e}".replace("e-", "e−")
     return caption
 
 

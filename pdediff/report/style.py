@@ -1,8 +1,8 @@
 """One look for every figure: sizes, colours, and the helpers that draw a field as a map.
 
 Figures are 12 inches wide at 150 dots an inch, and a page shows them at about half of that: no text is below 10 points,
-which is then as large as the page's own. Colours are perceptually uniform (viridis, cividis, magma; RdBu only for signed
-differences, centred on zero), series use the palette of Okabe and Ito. Everything is drawn through objects
+which is then as large as the page's own. Colours are perceptually uniform (viridis, cividis, magma; RdBu only for
+signed differences, centred on zero), series use the palette of Okabe and Ito. Everything is drawn through objects
 (`Figure`, never pyplot), so no state outlives a call and no display is needed.
 """
 
@@ -31,7 +31,7 @@ FIELD_MAPS = {"a": "viridis", "u": "cividis"}
 SD_MAP, DIFFERENCE_MAP = "magma", "RdBu_r"
 FIELD_NAMES = {"a": "coefficient a", "u": "solution u"}
 LOG_CONTRAST = 30.0
-"""A positive field that varies by more than this factor is drawn, averaged and compared on a logarithmic scale."""
+"""A coefficient that varies by more than this factor is drawn, averaged and compared on a logarithmic scale."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,10 @@ class Scale:
         """Return the scale that arrays share: from end to end, or over all but the outermost 0.1 % of their values."""
         values = np.concatenate([np.ravel(array) for array in arrays])
         low, high = ends or (float(q) for q in np.quantile(values, (0.001, 0.999)))
+        if not log and 0 < low < 0.05 * high:
+            low = 0.0
         # A touch of tolerance: arrows on the bar are for values that really run past it.
-        slack = 0.02 * (high - low)
+        slack = 0.05 * (high - low)
         over, under = values.max() > high + slack, values.min() < low - slack
         extend = {(False, False): "neither", (True, False): "max", (False, True): "min", (True, True): "both"}
         if log:
@@ -71,11 +73,15 @@ class Scale:
 
 
 def is_log(posterior: Posterior, name: str) -> bool:
-    """Return whether a field is shown on a logarithmic scale: positive, not two-phase, and of more than `LOG_CONTRAST`."""
-    if name == "a" and posterior.phases is not None:
+    """Return whether a field is shown on a logarithmic scale: a positive, not two-phase coefficient of high contrast.
+
+    The solution never is: near a wall where it is zero its logarithm says nothing.
+    """
+    if name != "a" or posterior.phases is not None:
         return False
-    values = posterior.truth.get(name, posterior.fields[name])
-    return bool(posterior.fields[name].min() > 0 and values.min() > 0 and values.max() / values.min() > LOG_CONTRAST)
+    values = [posterior.fields[name], *(truth for key, truth in posterior.truth.items() if key == name)]
+    low, high = min(v.min() for v in values), max(v.max() for v in values)
+    return bool(low > 0 and high > LOG_CONTRAST * low)
 
 
 def power_of_ten(size: float) -> int:
@@ -123,6 +129,8 @@ def draw_map(axes: Axes, grid: Grid, values: np.ndarray, scale: Scale, colours: 
     axes.set_title(title, fontsize=TITLE, color=INK, pad=6)
     axes.xaxis.set_major_locator(FixedLocator(_ticks(*grid.x)))
     axes.yaxis.set_major_locator(FixedLocator(_ticks(*grid.y)))
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     axes.tick_params(labelsize=TICK, colors=INK, labelbottom=False, labelleft=False, length=3)
     for spine in axes.spines.values():
         spine.set(color=FAINT, linewidth=0.8)
@@ -139,31 +147,42 @@ def label_axes(axes: Axes, grid: Grid, x: bool = True, y: bool = True) -> None:
 
 
 def colour_bar(
-    figure: Figure, axes: Axes, scale: Scale, colours: object, text: str, unit: str, horizontal: bool = True
+    figure: Figure,
+    axes: Axes,
+    scale: Scale,
+    colours: object,
+    text: str,
+    unit: str,
+    horizontal: bool = True,
+    ticks: Sequence[float] | None = None,
 ) -> None:
     """Draw a colour bar into its own axes, labelled "text [10^e unit]"."""
     mappable = ScalarMappable(norm=scale.norm, cmap=colours)  # type: ignore[arg-type]
     bar = figure.colorbar(
         mappable, cax=axes, orientation="horizontal" if horizontal else "vertical", extend=scale.extend, extendfrac=0.03
     )
+    low, high = float(scale.norm.vmin or 0.0), float(scale.norm.vmax or 0.0)
     if scale.is_log:
-        bar.locator = LogLocator(10, numticks=6)
-        bar.formatter = FuncFormatter(_power)
-        if np.log10(scale.norm.vmax / scale.norm.vmin) < 2:  # type: ignore[operator]
-            bar.locator = LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=12)
+        bar.locator = LogLocator(10, subs=(1.0,) if high > 100 * low else (1.0, 3.0), numticks=6)
+        bar.formatter = FuncFormatter(_plain if low >= 0.01 and high < 1e4 else _power)
         bar.minorlocator = NullLocator()
     else:
-        bar.locator = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
-        bar.formatter = FuncFormatter(lambda value, _: f"{value / 10.0**scale.exponent:.4g}".replace("-", "\N{MINUS SIGN}"))
+        bar.locator = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]) if ticks is None else FixedLocator(list(ticks))
+        bar.formatter = FuncFormatter(lambda value, _: _plain(value / 10.0**scale.exponent))
     bar.update_ticks()
     bar.ax.tick_params(labelsize=TICK, colors=INK, length=3)
-    bar.outline.set(linewidth=0.6, edgecolor=FAINT)  # type: ignore[operator]
+    bar.outline.set(linewidth=0.6, edgecolor=FAINT)
     bar.set_label(with_unit(text, unit, scale.exponent), fontsize=LABEL, color=INK, labelpad=3)
+
+
+def longest_label(grid: Grid) -> int:
+    """Return the number of characters of the longest label on a map's left side."""
+    return max(len(_plain(tick)) for tick in _ticks(*grid.y))
 
 
 def mark_sensors(axes: Axes, observations: Observations) -> None:
     """Mark every sensor with a white dot in a dark ring; smaller where there are many."""
-    size = float(np.clip(1200 / max(len(observations), 1), 7, 26))
+    size = float(np.clip(800 / max(len(observations), 1), 7, 20))
     axes.scatter(
         observations.x, observations.y, s=size, c="white", edgecolors="black", linewidths=0.6, zorder=3, clip_on=False
     )
@@ -171,14 +190,17 @@ def mark_sensors(axes: Axes, observations: Observations) -> None:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Return at most three round numbers between low and high, ends included where they are round."""
-    ticks = MaxNLocator(2, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    ticks = MaxNLocator(2, steps=[1, 2, 2.5, 3, 4, 5, 6, 8, 10]).tick_values(low, high)
     return [float(tick) for tick in ticks if low - 1e-9 * (high - low) <= tick <= high + 1e-9 * (high - low)]
 
 
-def _power(value: float, _: int) -> str:
-    """Return 0.01 ... 1000 as they are and what is beyond them as powers of ten."""
-    if 0.01 <= value < 9999:
-        return f"{value:g}"
+def _plain(value: float, _: int = 0) -> str:
+    """Return a number in full (map coordinates have seven digits), with a true minus sign."""
+    return f"{value:.8g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _power(value: float, _: int = 0) -> str:
+    """Return a number as a one-digit multiple of a power of ten."""
     exponent = int(np.floor(np.log10(value) + 1e-9))
     mantissa = round(value / 10.0**exponent)
     return f"$10^{{{exponent}}}$" if mantissa == 1 else f"${mantissa}·10^{{{exponent}}}$"

@@ -114,7 +114,9 @@ def _claim(case: Case, folder: Path, force: bool) -> bool:
             return bool(manifest.get("complete")) and (folder / "posterior.nc").is_file()
         if not force:
             changes = "; ".join(difference(manifest["case"], case.resolved())) or "its files' contents"
-            raise InputError(f"{folder}: holds another case ({changes}); choose another --out, or --force to start anew")
+            raise InputError(
+                f"{folder}: holds another case ({changes}); choose another --out, or --force to start anew"
+            )
         for name in ("samples", "figures"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in ("posterior.nc", "metrics.json", "manifest.json"):

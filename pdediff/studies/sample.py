@@ -61,7 +61,9 @@ def draw_samples(case: Case, problem: Problem, folder: Path, device: str, progre
 
         def on_level(level: int, count: int, indices: list[int] = indices, start: int = start) -> None:
             finished = n - len(missing) + start
-            progress(finished * levels + level * len(indices), n * levels, f"samples {finished}–{finished + len(indices)}")
+            progress(
+                finished * levels + level * len(indices), n * levels, f"samples {finished}–{finished + len(indices)}"
+            )
 
         with replacing(folder / f"batch-{indices[0]:06d}.safetensors") as part:
             save_file(_draw_batch(case, problem, indices, device, on_level), part)
