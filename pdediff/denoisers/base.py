@@ -19,11 +19,11 @@ class ErrorLaw(Protocol):
     """A Gaussian model of x_0 − D(x_t, t) given x_t: a root L of its covariance C = L Lᵀ, one for each sample."""
 
     def root(self, w: Tensor) -> Tensor:
-        """L w: (B, K) -> (B, D)."""
+        """L w: (..., B, K) -> (..., B, D)."""
         ...
 
     def root_transposed(self, v: Tensor) -> Tensor:
-        """Lᵀ v: (B, D) -> (B, K)."""
+        """Lᵀ v: (..., B, D) -> (..., B, K)."""
         ...
 
     @property

@@ -98,9 +98,8 @@ class SpectralErrorLaw:
         return self.covariance.shape[0] * self.covariance.shape[1]
 
     def root(self, w: Tensor) -> Tensor:
-        """L w: (B, D) -> (B, D)."""
-        field = w.reshape(-1, *self.covariance.shape)
-        return self.covariance.apply(field, self._factor).flatten(1)
+        """L w: (..., B, D) -> (..., B, D)."""
+        return self.covariance.apply(w.unflatten(-1, self.covariance.shape), self._factor).flatten(-2)
 
     def root_transposed(self, v: Tensor) -> Tensor:
         """Lᵀ v = L v."""

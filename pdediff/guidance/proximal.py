@@ -13,10 +13,10 @@ which is small:
 
     w = w_0 − (J L)ᵀ λ,        (I + J L (J L)ᵀ) λ = F(z̄) − y − e + J (x̂_0 + L w_0 − z̄).
 
-The point z̄ need not be of the form x̂_0 + L w, so the last level's z serves, and along the levels one step each is enough.
-Conjugate gradients on λ cost one adjoint and one tangent solve an iteration. The eigenvalues of J L (J L)ᵀ span many decades, one
-for each thing that the data can tell apart; so the iteration is preconditioned with the same matrix for a J that was computed a few
-levels ago, row by row, at the price of an adjoint solve per datum.
+The point z̄ need not be of the form x̂_0 + L w, so the last level's z serves, and along the levels one step each is
+enough. Conjugate gradients on λ cost one adjoint and one tangent solve an iteration. The eigenvalues of J L (J L)ᵀ span
+many decades, one for each thing that the data can tell apart; so the iteration is preconditioned with the same matrix
+for a J that was computed a few levels ago, row by row, at the price of an adjoint solve per datum.
 """
 
 from collections.abc import Callable
@@ -121,15 +121,15 @@ class Sensitivities:
     def __init__(self, misfit: LinearisedMisfit) -> None:
         batch, size = misfit.residual.shape
         units = torch.eye(size, dtype=misfit.residual.dtype, device=misfit.residual.device)
-        self.rows = [misfit.adjoint(unit.expand(batch, size)) for unit in units]
+        self.rows = torch.stack([misfit.adjoint(unit.expand(batch, size)) for unit in units])  # (m, B, D)
 
     def preconditioner(self, law: ErrorLaw) -> Preconditioner:
         """v ↦ (I + J L Lᵀ Jᵀ)⁻¹ v on data (B, m), by a Cholesky factor for each sample."""
-        spread = torch.stack([law.root_transposed(row) for row in self.rows], dim=1)
-        matrix = spread @ spread.mT
+        spread = law.root_transposed(self.rows).transpose(0, 1)
+        matrix = (spread @ spread.mT).double()  # its eigenvalues span more than single precision has digits
         matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
         factor = torch.linalg.cholesky(matrix)
-        return lambda v: torch.cholesky_solve(v[..., None], factor)[..., 0]
+        return lambda v: torch.cholesky_solve(v[..., None].double(), factor)[..., 0].to(v.dtype)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class LinearisedMisfit(Protocol):
 
     @property
     def residual(self) -> Tensor:
-        """R(x_0): (B, m), in units of sigma."""
+        """The misfit r(x_0): (B, m), in units of sigma."""
         ...
 
     def tangent(self, dx: Tensor) -> Tensor:

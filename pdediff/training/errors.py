@@ -65,8 +65,9 @@ def tabulate(prediction: Tensor, square: Tensor, nodes: Tensor) -> Tensor:
 def correlation(error: Tensor, deviation: Tensor) -> Tensor:
     """The stationary isotropic correlation K that fits errors with given pointwise standard deviations best.
 
-    Least squares over all pairs of points, Σ (e_i e_j − d_i d_j K(i − j))², gives K as the autocorrelation of d·e over that of d²:
-    points that are certain have no say. Pairs at equal distance are pooled, and K is led to zero at the length of the domain.
+    Least squares over all pairs of points, Σ (e_i e_j − d_i d_j K(i − j))², gives K as the autocorrelation of d·e over
+    that of d²: points that are certain have no say. Pairs at equal distance are pooled, and K is led to zero at the
+    length of the domain.
 
     Parameters
     ----------
