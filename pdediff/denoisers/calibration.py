@@ -20,10 +20,10 @@ from pdediff.datasets.random_fields import CosineField
 
 FLOOR = 1e-6  # smallest pointwise variance, relative to the data's: a certain pixel may still turn out wrong
 
-INFLATION = 1.25
-"""Factor on the measured standard deviation. The error is not Gaussian, and the loop's own x_t is not quite a noised draw of the
-prior, so the measured law is too sure of itself: without the factor samples miss the data (chi² 1.6 in place of 1.4). Ensemble
-Kalman filters inflate their covariance for the same reason (Anderson & Anderson 1999). Laws in closed form need none."""
+INFLATION = 1.4
+"""Factor on the measured standard deviation. The error is not Gaussian, and the loop's own x_t is not quite a noised
+draw of the prior, so the measured law is too sure of itself: without the factor samples miss the data. Ensemble Kalman
+filters inflate their covariance for the same reason (Anderson & Anderson 1999). Laws in closed form need none."""
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,12 @@ class GridOperatorDenoiser:
 
     @property
     def noise_range(self) -> tuple[float, float]:
-        """From a tenth of the data's standard deviation, to where a mode as large as the domain drowns in noise.
+        """From a fifth of the data's standard deviation, to where a mode of a quarter of all power drowns in noise.
 
-        A mode of the cosine basis holds at most all of a function's power, sigma_data² D.
+        All of a function's power in one mode of the cosine basis would be sigma_data² D.
         """
         sigma_data = self.preconditioning.sigma_data
-        return 0.1 * sigma_data, sigma_data * self.space.points**0.5
+        return 0.2 * sigma_data, 0.5 * sigma_data * self.space.points**0.5
 
     def denoise(self, x: Tensor, s: Tensor) -> Tensor:
         """Denoise x = x_0 + s g (B, channels, ny, nx) of ratios s (B,), same shape."""

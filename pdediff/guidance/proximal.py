@@ -43,9 +43,9 @@ class InnerSolve:
 
     """
 
-    iterations: int = 10
+    iterations: int = 4
     reduction: float = 1e-2
-    solve_tolerance: float = 1e-4
+    solve_tolerance: float = 1e-3
 
 
 def proximal_step(

@@ -49,19 +49,19 @@ class Annealing:
     """
 
     levels: int = 80
-    rho: float = 7.0
+    rho: float = 20.0
     steps: int = 1
     inner: InnerSolve = field(default_factory=InnerSolve)
     refresh: int = 8
     most_data: int = 1000
-    churn: float = math.inf
+    churn: float = 2.0
     perturb: bool = True
 
 
 ACCURACY = {
-    "fast": Annealing(levels=25, inner=InnerSolve(iterations=8)),
-    "normal": Annealing(levels=60, inner=InnerSolve(iterations=10)),
-    "high": Annealing(levels=150, inner=InnerSolve(iterations=20)),
+    "fast": Annealing(levels=30),
+    "normal": Annealing(levels=80),
+    "high": Annealing(levels=200, inner=InnerSolve(iterations=8, reduction=1e-3, solve_tolerance=1e-4)),
 }
 """The one knob of a case. Nothing else is tuned, and nothing per case."""
 

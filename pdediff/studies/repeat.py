@@ -1,8 +1,8 @@
 """One case on many problems: how good, and how honest, is it on average?
 
-Problem N is the case with `--seed N`: another truth, other sensors, other noise. Each is a run in a folder of its own, so an
-interrupted repetition goes on where it stopped. Metrics are averaged with their standard error over problems; phase
-probabilities are pooled before they are compared with frequencies.
+Problem N is the case with `--seed N`: another truth, other sensors, other noise. Each is a run in a folder of its own,
+so an interrupted repetition goes on where it stopped. Metrics are averaged with their standard error over problems;
+phase probabilities are pooled before they are compared with frequencies.
 
     DIR/problem-N/       a run (see `studies.run`)
     DIR/metrics.json     mean, standard error and count of every metric; pooled reliability
@@ -59,7 +59,7 @@ def repeat(
 
 
 def averaged(entries: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """{section: {metric: {"mean", "standard_error", "count"}}} over problems; metrics that are tables or null are left out."""
+    """{section: {metric: {"mean", "standard_error", "count"}}} over problems, without tables and nulls."""
     table: dict[str, dict[str, Any]] = {}
     for section, metrics in entries[0].items():
         for name in metrics:

@@ -1,11 +1,11 @@
 """One case into one folder: samples, posterior file, metrics, figures, manifest.
 
-    DIR/manifest.json    resolved case and its hash, versions, device, timings; written first, so that the folder has an owner
+    DIR/manifest.json    resolved case, its hash, versions, device, timings; written first: the folder has an owner
     DIR/samples/         finished batches of an unfinished run
     DIR/posterior.nc, DIR/metrics.json, DIR/figures/*.png
 
-Running the same case again goes on where it stopped, and only reads when nothing is missing. A folder that holds another case is
-refused, with the difference.
+Running the same case again goes on where it stopped, and only reads when nothing is missing. A folder that holds
+another case is refused, with the difference.
 """
 
 import json
@@ -60,8 +60,8 @@ def run(
 ) -> Run:
     """Run a case into `folder`, or finish or read a run that is there.
 
-    Raises InputError when the folder holds another case or something that is no run (`force` clears a run), and when the device
-    is not there.
+    Raises InputError when the folder holds another case or something that is no run (`force` clears a run), and when
+    the device is not there.
     """
     check_device(device)
     complete = _claim(case, folder, force)

@@ -1,7 +1,7 @@
 """Posterior samples of a problem, in batches that are kept as soon as they are done.
 
-Sample i of a run draws its noise from its own generator, seeded by (seed, i), so that it does not matter which batch it is in
-and an interrupted run goes on where it stopped.
+Sample i of a run draws its noise from its own generator, seeded by (seed, i), so that it does not matter which batch it
+is in and an interrupted run goes on where it stopped.
 """
 
 import resource

@@ -1,4 +1,4 @@
-"""Runs: what a folder holds, resuming, refusing. The case is the CSV one on a coarse grid, in closed form, so it is fast."""
+"""Runs: what a folder holds, resuming, refusing. The case is the CSV one on a coarse grid, in closed form: fast."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_running_again_reads_and_draws_nothing(case, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(case, tmp_path):
-    """Interrupted after its first batch, a run draws the missing batch only; the samples are bit for bit the undisturbed ones."""
+    """Interrupted after its first batch, a run draws the missing one only; samples are bit for bit the undisturbed."""
     undisturbed = run(case, tmp_path / "undisturbed")
 
     class Interrupt(Exception):
@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(case, tmp_path):
 
 
 def test_samples_do_not_depend_on_the_batch(case, tmp_path):
-    """Sample i has its own noise: batches of 1 and of 4 agree to the inner solves' accuracy (float32, relative 1e-3)."""
+    """Sample i has its own noise: batches of 1 and of 4 agree to the inner solves' accuracy (relative 1e-3)."""
     alone = run(load_case(case.path, (*SMALL, "sampling.batch=1")), tmp_path / "one").posterior.fields["u"]
     together = run(load_case(case.path, (*SMALL, "sampling.batch=4")), tmp_path / "four").posterior.fields["u"]
     assert np.abs(alone - together).max() < 1e-3 * np.abs(together).max()
@@ -142,7 +142,7 @@ def test_truth_and_data_come_from_their_seeds():
 
 
 def test_repeat_averages_over_problems(tmp_path):
-    """Three problems: the mean and standard error are those of the three metrics files; a second call changes nothing."""
+    """Mean and standard error are those of the problems' metrics files; a second call changes nothing."""
     summary = repeat(CASES / "darcy-csv.yaml", [1, 2, 3], tmp_path, SYNTHETIC)
     values = [
         json.loads((tmp_path / f"problem-{seed}" / "metrics.json").read_text())["variants"]["run"]["u"]["relative_l2"]
