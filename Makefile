@@ -17,11 +17,11 @@ test-slow: $(VENV)/.installed  ## the long evidence too
 lint: $(VENV)/.installed  ## format, lint, types of the package as it is installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	rm -rf build/lint && $(BIN)/pip install --quiet --no-deps --target build/lint .
+	rm -rf build && $(BIN)/pip install --quiet --no-deps --target build/lint .
 	MYPYPATH=build/lint $(BIN)/mypy --package pdediff
 
-clean:
-	rm -rf $(VENV) build runs training *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean:  ## what is made by make; runs/ and training/ are yours
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

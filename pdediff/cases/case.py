@@ -82,7 +82,7 @@ class Case(Section):
     sampling: SamplingSection = Field(default=SamplingSection(), description="Number of samples, seed, batch.")
     compare: Annotated[dict[Name, dict[str, Any]], Field(max_length=100)] = Field(
         default={},
-        description="Named variants for `pdediff compare`: keys that replace those above; null removes one.",
+        description="Named variants of the case, for comparisons: keys that replace those above; null removes one.",
     )
 
     _origin: Origin = PrivateAttr(default_factory=lambda: Origin(Path("case.yaml"), Node({}, "case")))

@@ -15,6 +15,7 @@ from pdediff.denoisers import weights
 from pdediff.denoisers.base import Denoiser
 from pdediff.denoisers.gaussian import GaussianDenoiser
 from pdediff.parametrisations import Parametrisation
+from pdediff.solvers.errors import InputError
 from pdediff.solvers.grid import Grid
 from pdediff.spaces import FunctionSpace
 
@@ -48,9 +49,12 @@ def build_prior(case: Case, grid: Grid, device: str | torch.device = "cpu") -> P
 
 
 def _two_phase(denoiser: Denoiser, card: dict[str, Any]) -> PriorModel:
-    law = card["law"]
-    low, high = law["low"], law["high"]
-    field = benchmark_field(tuple(law["shape"]), law["alpha"], law["tau"])
+    try:
+        law = card["law"]
+        low, high = law["low"], law["high"]
+        field = benchmark_field(tuple(law["shape"]), law["alpha"], law["tau"])
+    except (KeyError, TypeError):
+        raise InputError(f"card of prior {card.get('name')!r}: its law is not that of a two-phase medium") from None
     return PriorModel(denoiser, parametrisations.TwoPhase(low, high), TwoPhaseLaw(field, low, high), phases=(low, high))
 
 

@@ -8,7 +8,6 @@ SHA-256 of the weights.
 import hashlib
 import json
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,6 @@ from pdediff.spaces import FunctionSpace
 
 FORMAT = "pdediff-denoiser-1"
 CALIBRATION = ("s", "nodes", "variance", "spectrum")
-
-
-def shipped(name: str) -> Path:
-    """Path of the card of a shipped prior."""
-    return Path(str(files("pdediff.priors"))) / f"{name}.json"
 
 
 def build(card: dict[str, Any]) -> GridOperatorDenoiser:

@@ -29,6 +29,7 @@ from pdediff.guidance.proximal import InnerSolve, Preconditioner, Sensitivities,
 from pdediff.likelihoods.base import LeastSquares, LinearisedMisfit
 from pdediff.noise import Generators
 from pdediff.schedules import levels
+from pdediff.solvers.errors import ConvergenceError
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Annealing:
     steps: Gauss–Newton steps at each level.
     inner: accuracy of each of them.
     refresh: levels after which the sensitivities that precondition the inner solves are computed anew.
-    most_data: with more data than this there are no sensitivities: plain conjugate gradients.
+    most_sensitivities: with more of them (data × B × D) there is no preconditioner; four bytes each.
     churn: how fast the noise is renewed, at least 1; see above.
     perturb: draw z (True) or take its mode (False: too narrow a posterior, for comparison only).
 
@@ -53,7 +54,7 @@ class Annealing:
     steps: int = 1
     inner: InnerSolve = field(default_factory=InnerSolve)
     refresh: int = 8
-    most_data: int = 1000
+    most_sensitivities: int = 2**27
     churn: float = 2.0
     perturb: bool = True
 
@@ -76,7 +77,7 @@ def renoise(
 ) -> Tensor:
     """Draw from p(x_0 | y), one sample for each generator: (B, D).
 
-    `progress(level, count)` is called after each level.
+    `progress(level, count)` is called after each level. Raises ConvergenceError when a sample is not finite.
     """
     space, schedule = denoiser.space, denoiser.schedule
     device, dtype = torch.device(device), torch.float32
@@ -101,7 +102,7 @@ def renoise(
         for step in range(annealing.steps):
             about = z.clamp(*denoiser.bounds)
             misfit = likelihood.linearise(about, annealing.inner.solve_tolerance, misfit)
-            if step == 0 and 0 < likelihood.size <= annealing.most_data:
+            if step == 0 and 0 < likelihood.size * x_t.numel() <= annealing.most_sensitivities:
                 if level % annealing.refresh == 0:
                     sensitivities = Sensitivities(misfit)
                 precondition = sensitivities.preconditioner(law)
@@ -116,4 +117,6 @@ def renoise(
             alpha_t, sigma_t = alpha_s, sigma_s
         progress(level + 1, len(times))
     assert z is not None
+    if not bool(torch.isfinite(z).all()):
+        raise ConvergenceError(f"{int((~torch.isfinite(z)).any(dim=1).sum())} of {len(z)} samples are not finite")
     return z

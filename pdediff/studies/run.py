@@ -64,12 +64,12 @@ def run(
     the device is not there.
     """
     check_device(device)
-    complete = _claim(case, folder, force)
-    if complete:
+    if _finished(case, folder, force):
         return Run(folder, load(folder / "posterior.nc"), json.loads((folder / "metrics.json").read_text()))
     started = time.perf_counter()
     with torch_settings():
-        problem = build_problem(case, device)
+        problem = build_problem(case, device)  # before anything is written: it may find an error
+        _claim(case, folder, force)
         samples = draw_samples(case, problem, folder / "samples", device, progress)
     sampled = time.perf_counter()
     posterior = _posterior(case, problem, samples)
@@ -94,35 +94,38 @@ def run(
     return Run(folder, posterior, summary)
 
 
-def default_folder(case: Case) -> Path:
-    """runs/NAME-HASH in the current folder."""
-    return Path("runs") / f"{case.name}-{case.hash}"
-
-
 def check_device(device: str) -> None:
     """Raise InputError for a device that PyTorch does not have here."""
     if device != "cpu" and not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
         raise InputError(f"--device {device}: not available on this machine; available: cpu")
 
 
-def _claim(case: Case, folder: Path, force: bool) -> bool:
-    """Make the folder this case's; whether it already holds the finished run."""
+def _finished(case: Case, folder: Path, force: bool) -> bool:
+    """Whether the folder holds this case's finished run. Raises InputError when it holds something else."""
     path = folder / "manifest.json"
     if path.is_file():
         manifest = _read_manifest(path)
-        if manifest["hash"] == case.hash and not force:
-            return bool(manifest.get("complete")) and (folder / "posterior.nc").is_file()
-        if not force:
+        if force:
+            return False
+        if manifest["hash"] != case.hash:
             changes = "; ".join(difference(manifest["case"], case.resolved())) or "its files' contents"
             raise InputError(
                 f"{folder}: holds another case ({changes}); choose another --out, or --force to start anew"
             )
+        return bool(manifest.get("complete")) and all((folder / n).is_file() for n in ("posterior.nc", "metrics.json"))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: is not empty and holds no run of pdediff; choose another --out")
+    return False
+
+
+def _claim(case: Case, folder: Path, force: bool) -> None:
+    """Make the folder this case's; with `force`, an earlier run in it is cleared away."""
+    path = folder / "manifest.json"
+    if force:
         for name in ("samples", "figures"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in ("posterior.nc", "metrics.json", "manifest.json"):
             (folder / name).unlink(missing_ok=True)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: is not empty and holds no run of pdediff; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
         "format": MANIFEST_FORMAT,
@@ -135,17 +138,16 @@ def _claim(case: Case, folder: Path, force: bool) -> bool:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     write_json(manifest, path)
-    return False
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text())
-        assert manifest["format"] == MANIFEST_FORMAT
-        assert isinstance(manifest["case"], dict)
-        assert isinstance(manifest["hash"], str)
-    except (ValueError, KeyError, TypeError, AssertionError):
-        raise InputError(f"{path}: not a manifest of a pdediff run; choose another --out") from None
+    except ValueError:  # neither JSON nor text
+        manifest = None
+    ours = isinstance(manifest, dict) and manifest.get("format") == MANIFEST_FORMAT
+    if not ours or not isinstance(manifest.get("case"), dict) or not isinstance(manifest.get("hash"), str):
+        raise InputError(f"{path}: not a manifest of a pdediff run; choose another --out")
     return dict(manifest)
 
 

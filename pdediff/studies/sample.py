@@ -4,7 +4,6 @@ Sample i of a run draws its noise from its own generator, seeded by (seed, i), s
 is in and an interrupted run goes on where it stopped.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from pdediff.cases.problem import Problem
 from pdediff.guidance.renoise import ACCURACY, renoise
 from pdediff.noise import Generators
 from pdediff.posterior.files import replacing
+from pdediff.solvers.errors import ConvergenceError, InputError
 
 FINAL_RTOL = 1e-11  # of the float64 solve that gives every sample its u
 
@@ -85,7 +85,10 @@ def _draw_batch(
     annealing = ACCURACY[case.guidance.accuracy]
     generators = Generators(case.sampling.seed, indices)
     with torch.inference_mode():
-        z = renoise(problem.prior.denoiser, problem.likelihood, generators, annealing, on_level, device)
+        try:
+            z = renoise(problem.prior.denoiser, problem.likelihood, generators, annealing, on_level, device)
+        except InputError as error:  # the input was right; a sample has left what the solver can take
+            raise ConvergenceError(f"sampling went astray: {error}") from error
         a = problem.physics.coefficient(z.double())
         darcy = problem.physics.darcy
         u = darcy.solve(a, rtol=FINAL_RTOL)
@@ -102,8 +105,12 @@ def _draw_batch(
     }
 
 
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB."""
+def peak_memory_mb() -> float | None:
+    """Largest resident memory of this process so far, in MB; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

@@ -129,6 +129,15 @@ def test_dry_run_and_absent_devices_write_nothing(case, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_an_error_found_while_building_writes_nothing(tmp_path, capsys):
+    """A variogram that no torus holds is found after the case is valid: exit code 2, one line, no folder."""
+    out = tmp_path / "out"
+    sets = [word for change in (*SMALL, "prior.variogram.range=1e5") for word in ("--set", change)]
+    assert command_line(["run", str(CASES / "darcy-csv.yaml"), "--out", str(out), *sets]) == 2
+    assert "too long for a domain" in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()
+
+
 def test_truth_and_data_come_from_their_seeds():
     """The same seeds give the same truth and data; the noise seed changes the data by noise of the stated size only."""
     one = build_problem(load_case(CASES / "darcy-csv.yaml", SYNTHETIC))
