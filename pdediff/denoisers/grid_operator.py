@@ -62,7 +62,7 @@ class GridOperatorDenoiser:
 
     @property
     def noise_range(self) -> tuple[float, float]:
-        """From a fifth of the data's standard deviation, to where a mode of a quarter of all power drowns in noise.
+        """From a fifth of the data's standard deviation, to the amplitude of a mode with a quarter of all power.
 
         All of a function's power in one mode of the cosine basis would be sigma_data² D.
         """

@@ -5,7 +5,7 @@ import torch
 
 from pdediff.datasets.random_fields import CosineField
 from pdediff.denoisers.base import Preconditioning
-from pdediff.denoisers.calibration import FLOOR, CalibratedErrors, CosineErrorLaw, interpolate, locate
+from pdediff.denoisers.calibration import FLOOR, INFLATION, CalibratedErrors, CosineErrorLaw, interpolate, locate
 from pdediff.denoisers.gaussian import GaussianDenoiser
 from pdediff.schedules import VESchedule
 from pdediff.spaces import FunctionSpace
@@ -44,9 +44,9 @@ def test_interpolation_is_piecewise_linear():
 
 
 def pointwise_variance(law):
-    """diag(L Lᵀ) of each sample (B, D)."""
+    """diag(L Lᵀ) of each sample (B, D), without the inflation."""
     eye = torch.eye(law.dimension).expand(len(law.deviation), -1, -1)
-    return sum(law.root(column).square() for column in eye.transpose(0, 1).to(law.deviation))
+    return sum((law.root(column) / INFLATION).square() for column in eye.transpose(0, 1).to(law.deviation))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,8 @@ def test_gaussian_errors_are_recovered():
     for row, s in zip(rows, errors.s.tolist(), strict=True):
         root = exact.error_law(eye, s).root(eye)
         law = errors.law(torch.zeros(256, dtype=torch.float64), s)
-        found, expected = law.root_transposed(eye) @ law.root_transposed(eye).T, root.T @ root
+        measured = law.root_transposed(eye) / INFLATION
+        found, expected = measured @ measured.T, root.T @ root
         assert row["mse"] == pytest.approx(float(expected.trace()) / 256, rel=0.07)
         assert float(found.trace()) == pytest.approx(float(expected.trace()), rel=0.1)
         for step in (1, 16):

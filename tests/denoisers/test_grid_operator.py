@@ -129,8 +129,8 @@ def test_error_law_is_white_until_measured():
 
 
 def test_noise_range_and_bounds():
-    """From a tenth of sigma_data to where a function's whole power, sigma_data² D, drowns in one mode."""
-    assert denoiser().noise_range == pytest.approx((0.07, 0.7 * 8))
+    """From a fifth of sigma_data to the amplitude of a mode that holds a quarter of the power, sigma_data² D."""
+    assert denoiser().noise_range == pytest.approx((0.14, 0.7 * 8 / 2))
     assert denoiser().bounds == pytest.approx((0.3 - 3.5, 0.3 + 3.5))
 
 

@@ -28,6 +28,7 @@ from pdediff.spaces import FunctionSpace
 
 SHAPE, D, SIGMA, N = (8, 8), 64, 0.05, 2000
 SPACE = FunctionSpace(("x",), SHAPE)
+FRESH = float("inf")  # the plain loop
 EXACT = InnerSolve(iterations=36, reduction=1e-5)  # three times the number of data: solved
 
 
@@ -110,13 +111,14 @@ def check(epsilon):
 @pytest.mark.parametrize(
     ("annealing", "prior"),
     [
-        (Annealing(levels=10, inner=EXACT), {}),
+        (Annealing(levels=10, inner=EXACT, churn=FRESH), {}),
+        (Annealing(levels=25, inner=EXACT), {}),
         (Annealing(levels=25, inner=EXACT, churn=1.0), {}),
         (Annealing(levels=25, inner=EXACT, churn=4.0, steps=2), {}),
         (Annealing(levels=10, inner=EXACT), {"mean": 3.0, "schedule": VESchedule()}),
         (ACCURACY["fast"], {}),
     ],
-    ids=["fresh noise", "kept noise", "churned noise, two steps", "mean and schedule", "accuracy: fast"],
+    ids=["fresh noise", "defaults", "kept noise", "churned noise, two steps", "mean and schedule", "accuracy: fast"],
 )
 def test_exact_metric_gives_the_exact_posterior(annealing, prior):
     """With the denoiser's own covariance every draw of z is exact, and so is every x_s, however the noise is renewed.
@@ -144,7 +146,7 @@ def test_without_perturbations_the_posterior_is_too_narrow():
     90 % cover 72 %.
     """
     likelihood, mu, factor = problem()
-    annealing = Annealing(levels=25, inner=EXACT, perturb=False)
+    annealing = Annealing(levels=25, rho=7.0, churn=FRESH, inner=EXACT, perturb=False)
     z = renoise(GaussianDenoiser(C, SPACE), likelihood, Generators(1, range(N)), annealing)
     assert statistics(whitened(z, mu, factor))[0] < 4  # right to within the exact posterior's Monte-Carlo error
     assert 0.35 < float(z.double().var(0).sum() / (factor @ factor.T).trace()) < 0.53
@@ -158,7 +160,8 @@ def test_white_metric_is_biased():
     """
     likelihood, mu, factor = problem()
     denoiser = GaussianDenoiser(C, SPACE, metric="white")
-    z = renoise(denoiser, likelihood, Generators(1, range(N)), Annealing(levels=40, inner=EXACT)).double()
+    annealing = Annealing(levels=40, rho=7.0, churn=FRESH, inner=EXACT)
+    z = renoise(denoiser, likelihood, Generators(1, range(N)), annealing).double()
     variance = (factor @ factor.T).diagonal()
     bias = float(((z.mean(0) - mu).square() / variance).mean().sqrt())
     inflation = float(z.var(0).sum() / variance.sum())
@@ -177,7 +180,7 @@ def test_exact_metric_at_high_accuracy():
     check(whitened(torch.cat(rows), mu, factor))
 
 
-@pytest.mark.parametrize("churn", [1.0, float("inf")])
+@pytest.mark.parametrize("churn", [1.0, FRESH])
 def test_a_sample_does_not_depend_on_its_batch(churn):
     """Sample 5 of a run, alone and in a batch of 8, is the same function to rounding in float32; the rest differ."""
     likelihood, _, _ = problem()
@@ -190,7 +193,7 @@ def test_a_sample_does_not_depend_on_its_batch(churn):
     assert torch.equal(renoise(denoiser, likelihood, Generators(3, range(8)), annealing), batch)
 
 
-@pytest.mark.parametrize("settings", [{"refresh": 1}, {"refresh": 100}, {"most_data": 3}])
+@pytest.mark.parametrize("settings", [{"refresh": 1}, {"refresh": 100}, {"most_sensitivities": 3}])
 def test_preconditioning_changes_the_cost_only(settings):
     """Sensitivities renewed at every level, once, or never: with solved inner problems the same samples."""
     likelihood, _, _ = problem()
