@@ -30,6 +30,8 @@ from pdediff.likelihoods.base import LinearisedMisfit
 
 Preconditioner = Callable[[Tensor], Tensor]
 
+CHUNK = 2**19  # numbers transformed at once: what a processor keeps near
+
 
 @dataclass(frozen=True)
 class InnerSolve:
@@ -125,7 +127,8 @@ class Sensitivities:
 
     def preconditioner(self, law: ErrorLaw) -> Preconditioner:
         """v ↦ (I + J L Lᵀ Jᵀ)⁻¹ v on data (B, m), by a Cholesky factor for each sample."""
-        spread = law.root_transposed(self.rows).transpose(0, 1)
+        chunks = self.rows.split(max(1, CHUNK // self.rows[0].numel()))
+        spread = torch.cat([law.root_transposed(rows) for rows in chunks]).transpose(0, 1)
         matrix = (spread @ spread.mT).double()  # its eigenvalues span more than single precision has digits
         matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
         factor = torch.linalg.cholesky(matrix)

@@ -43,6 +43,7 @@ class Annealing:
     steps: Gauss–Newton steps at each level.
     inner: accuracy of each of them.
     refresh: levels after which the sensitivities that precondition the inner solves are computed anew.
+    refactor: levels after which they are combined with the law L anew; a divisor of `refresh`.
     most_sensitivities: with more of them (data × B × D) there is no preconditioner; four bytes each.
     churn: how fast the noise is renewed, at least 1; see above.
     perturb: draw z (True) or take its mode (False: too narrow a posterior, for comparison only).
@@ -54,6 +55,7 @@ class Annealing:
     steps: int = 1
     inner: InnerSolve = field(default_factory=InnerSolve)
     refresh: int = 8
+    refactor: int = 4
     most_sensitivities: int = 2**27
     churn: float = 2.0
     perturb: bool = True
@@ -105,7 +107,8 @@ def renoise(
             if step == 0 and 0 < likelihood.size * x_t.numel() <= annealing.most_sensitivities:
                 if level % annealing.refresh == 0:
                     sensitivities = Sensitivities(misfit)
-                precondition = sensitivities.preconditioner(law)
+                if level % annealing.refactor == 0:
+                    precondition = sensitivities.preconditioner(law)
             z = proximal_step(x_0, law, misfit, about, w_0, e, annealing.inner, precondition)
         if level + 1 < len(times):
             alpha_s, sigma_s = schedule(times[level + 1])
