@@ -101,7 +101,7 @@ def statistics(epsilon):
     return float(mean), float(width), float(n * second.square().sum() / (D * (D + 1)))
 
 
-def check(epsilon):
+def assert_exact(epsilon):
     mean, width, covariance = statistics(epsilon)
     assert abs(mean) < 4
     assert abs(width) < 4
@@ -129,14 +129,14 @@ def test_exact_metric_gives_the_exact_posterior(annealing, prior):
     likelihood, mu, factor = problem(prior.get("mean", 0.0))
     z = renoise(GaussianDenoiser(C, SPACE, **prior), likelihood, Generators(1, range(N)), annealing)
     assert z.shape == (N, D)
-    check(whitened(z, mu, factor))
+    assert_exact(whitened(z, mu, factor))
 
 
 def test_without_data_the_prior_is_drawn():
     """No datum: the loop is a sampler of N(0, C)."""
     nothing = LinearLikelihood(torch.zeros(0, D), torch.zeros(0))
     z = renoise(GaussianDenoiser(C, SPACE), nothing, Generators(1, range(N)), Annealing(levels=10, inner=EXACT))
-    check(whitened(z, torch.zeros(D, dtype=torch.float64), torch.linalg.cholesky(DENSE)))
+    assert_exact(whitened(z, torch.zeros(D, dtype=torch.float64), torch.linalg.cholesky(DENSE)))
 
 
 def test_without_perturbations_the_posterior_is_too_narrow():
@@ -177,7 +177,7 @@ def test_exact_metric_at_high_accuracy():
         renoise(GaussianDenoiser(C, SPACE), likelihood, Generators(5, range(start, start + 4000)), ACCURACY["high"])
         for start in range(0, 12_000, 4000)
     ]
-    check(whitened(torch.cat(rows), mu, factor))
+    assert_exact(whitened(torch.cat(rows), mu, factor))
 
 
 @pytest.mark.parametrize("churn", [1.0, FRESH])
