@@ -1,7 +1,7 @@
 """Parametrisations: the invertible map between a denoiser's x and a physical field.
 
-Denoisers work on numbers of unit size with no sign to keep; coefficients are positive and have units. Both maps here
-are exponentials, so a is positive for every x, and da = k a dx with a constant k.
+Denoisers work on numbers of unit size with no sign to keep; coefficients are positive and have units. Their maps here
+are exponentials, so a is positive for every x, and da = k a dx with a constant k. A solution has a scale and an offset.
 """
 
 import math
@@ -76,6 +76,44 @@ class TwoPhase:
 
 
 @dataclass(frozen=True)
+class Affine:
+    """u = mean + scale·x, for fields of either sign such as a solution.
+
+    Parameters
+    ----------
+    mean, scale: in the field's unit; scale > 0.
+
+    Raises
+    ------
+    ValueError: a scale that is not positive.
+
+    """
+
+    mean: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"scale must be positive, got {self.scale:g}")
+
+    def field(self, x: Tensor) -> Tensor:
+        """The field u of x, same shape."""
+        return self.mean + self.scale * x
+
+    def inverse(self, field: Tensor) -> Tensor:
+        """The x of a field u, same shape."""
+        return (field - self.mean) / self.scale
+
+    def tangent(self, field: Tensor, dx: Tensor) -> Tensor:
+        """du = scale·dx, whatever the field."""
+        return self.scale * dx
+
+    def adjoint(self, field: Tensor, field_bar: Tensor) -> Tensor:
+        """Transpose of `tangent`."""
+        return self.scale * field_bar
+
+
+@dataclass(frozen=True)
 class LogNormal:
     """a = exp(mean + x) on the lower left (ny, nx) part of x, whose grid may be padded to a torus.
 
@@ -105,7 +143,7 @@ class LogNormal:
 
     def inverse(self, field: Tensor) -> Tensor:
         """An x (B, *padded) of a coefficient a (B, ny, nx): zero, the prior mean, in the padding."""
-        return self._pad(torch.log(field) - self.mean)
+        return pad(torch.log(field) - self.mean, self.padded)
 
     def tangent(self, field: Tensor, dx: Tensor) -> Tensor:
         """da = a dx (B, ny, nx) for dx (B, *padded)."""
@@ -113,8 +151,45 @@ class LogNormal:
 
     def adjoint(self, field: Tensor, field_bar: Tensor) -> Tensor:
         """Transpose of `tangent`: a ā (B, *padded), zero in the padding."""
-        return self._pad(field * field_bar)
+        return pad(field * field_bar, self.padded)
 
-    def _pad(self, x: Tensor) -> Tensor:
-        rows, columns = self.padded[0] - self.shape[0], self.padded[1] - self.shape[1]
-        return torch.nn.functional.pad(x, (0, columns, 0, rows))
+
+@dataclass(frozen=True)
+class Shifted:
+    """u = mean + x on the lower left part of x, whose grid may be padded to a torus.
+
+    Parameters
+    ----------
+    mean: mean of u (ny, nx), in its unit.
+    padded: cells of x's grid, at least as many as the mean's in both directions.
+
+    """
+
+    mean: Tensor
+    padded: tuple[int, int]
+
+    def field(self, x: Tensor) -> Tensor:
+        """The field u (B, ny, nx) of x (B, *padded)."""
+        return self.mean.to(x) + self._crop(x)
+
+    def inverse(self, field: Tensor) -> Tensor:
+        """An x (B, *padded) of a field u (B, ny, nx): zero in the padding."""
+        return pad(field - self.mean.to(field), self.padded)
+
+    def tangent(self, field: Tensor, dx: Tensor) -> Tensor:
+        """du = dx (B, ny, nx) for dx (B, *padded), whatever the field."""
+        return self._crop(dx)
+
+    def adjoint(self, field: Tensor, field_bar: Tensor) -> Tensor:
+        """Transpose of `tangent`: zero in the padding."""
+        return pad(field_bar, self.padded)
+
+    def _crop(self, x: Tensor) -> Tensor:
+        ny, nx = self.mean.shape
+        return x[..., :ny, :nx]
+
+
+def pad(field: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A field (..., ny, nx) in the lower left corner of zeros (..., *shape)."""
+    rows, columns = shape[0] - field.shape[-2], shape[1] - field.shape[-1]
+    return torch.nn.functional.pad(field, (0, columns, 0, rows))

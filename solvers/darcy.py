@@ -75,29 +75,36 @@ class Darcy:
         self._parts: dict[tuple[torch.dtype, torch.device], tuple[FiniteVolumes, FastPoisson, Walls]] = {}
         self._volumes(torch.empty(0, dtype=torch.float64))  # wrong data is refused here and not at the first solve
 
-    def solve(self, a: Tensor, u0: Tensor | None = None, rtol: float | None = None) -> Tensor:
+    def solve(
+        self, a: Tensor, u0: Tensor | None = None, rtol: float | None = None, forcing: Tensor | None = None
+    ) -> Tensor:
         """u ``(..., ny, nx)`` for the coefficient a; differentiable in a, in reverse and forward mode, to any order.
 
-        ``u0``, a field near u, saves iterations. Raises InputError (a of another shape or type, not finite, not
-        positive) and ConvergenceError.
+        ``u0``, a field near u, saves iterations. ``forcing (..., ny, nx)`` is added to the sources per unit area, and u
+        is differentiable in it too. Raises InputError (a of another shape or type, not finite, not positive) and
+        ConvergenceError.
         """
         self._check_shape(a)
         volumes = self._volumes(a)
         lead = a.shape[: a.dim() - self._coefficient_dim]
         a = a.reshape(-1, *a.shape[a.dim() - self._coefficient_dim :])
         b = volumes.right_hand_side(volumes.transmissibilities(a))
+        if forcing is not None:
+            b = b + forcing.to(b).reshape(-1, *self.grid.shape)
         start = None if u0 is None else u0.detach().to(volumes.f).expand(*lead, *self.grid.shape)
         start = None if start is None else start.reshape(-1, *self.grid.shape)
         u: Tensor = Inverse.apply(a, b, Solver(self._system, volumes, self._tolerance(a.dtype, rtol), start))
         return u.reshape(*lead, *self.grid.shape)
 
     def linearise(
-        self, a: Tensor, u: Tensor | None = None, rtol: float | None = None, u0: Tensor | None = None
-    ) -> Linearisation:
+        self, a: Tensor, u: Tensor | None = None, rtol: float | None = None, u0: Tensor | None = None,
+        forcing: Tensor | None = None,
+    ) -> Linearisation:  # fmt: skip
         """The solution map and its derivative at a.
 
-        ``u`` is taken as the solution if given, else solved for, starting from ``u0`` if given. ``rtol`` holds for that
-        solve and, unless they say otherwise, for the products. Raises as ``solve``.
+        ``u`` is taken as the solution if given, else solved for, starting from ``u0`` if given, with ``forcing`` added
+        to the sources if given. ``rtol`` holds for that solve and, unless they say otherwise, for the products. Raises
+        as ``solve``.
         """
         self._check_shape(a)
         a = a.detach()
@@ -110,7 +117,9 @@ class Darcy:
                 state = u.detach().to(system.a).reshape(cells)
             else:
                 start = None if u0 is None else u0.detach().to(system.a).reshape(cells)
-                state = system.inverse(system.volumes.right_hand_side(system.t), tolerance, start)
+                b = system.volumes.right_hand_side(system.t)
+                b = b if forcing is None else b + forcing.detach().to(b).reshape(cells)
+                state = system.inverse(b, tolerance, start)
             return Linearisation(a, system, self._parts_for(system.a)[2], state, tolerance)
 
     def residual(self, a: Tensor, u: Tensor) -> Tensor:
@@ -142,8 +151,12 @@ class Darcy:
 
     def with_walls(self, a: Tensor, u: Tensor) -> Tensor:
         """u framed by its values on the walls ``(..., ny + 2, nx + 2)``; differentiable in a and u."""
+        return self.walls(a).pad(a, u)
+
+    def walls(self, a: Tensor) -> Walls:
+        """The rule that frames u, its derivative and its transpose, for the type and device of a."""
         self._check_shape(a)
-        return self._parts_for(a)[2].pad(a, u)
+        return self._parts_for(a)[2]
 
     @property
     def _coefficient_dim(self) -> int:
@@ -163,11 +176,12 @@ class Darcy:
         """The discretisation, transforms and walls for the type and device of a."""
         key = (a.dtype, a.device)
         if key not in self._parts:
-            volumes = FiniteVolumes(
-                self.grid, self.boundary, self.source, self.wells, self.anisotropic, a.dtype, a.device
-            )
-            poisson = FastPoisson(self.grid, volumes.values, a.dtype, a.device)
-            self._parts[key] = volumes, poisson, Walls(volumes)
+            with torch.inference_mode(False):  # kept tensors must serve autograd too
+                volumes = FiniteVolumes(
+                    self.grid, self.boundary, self.source, self.wells, self.anisotropic, a.dtype, a.device
+                )
+                poisson = FastPoisson(self.grid, volumes.values, a.dtype, a.device)
+                self._parts[key] = volumes, poisson, Walls(volumes)
         return self._parts[key]
 
     def _volumes(self, a: Tensor) -> FiniteVolumes:

@@ -1,4 +1,4 @@
-"""The two errors of pdediff. They live on the lowest floor so that every package may raise them."""
+"""The errors of pdediff. They live on the lowest floor so that every package may raise them."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class ConvergenceError(RuntimeError):
     """An iteration did not reach its tolerance. Nothing is returned in its place."""
+
+
+class Interrupted(Exception):
+    """Work was stopped on request, at a point from which the next start goes on. Exit code 130."""

@@ -13,8 +13,9 @@ import numpy as np
 
 from pdediff.cases.case import Case, Origin
 from pdediff.cases.files import locate, read_card, sha256, shipped_card
+from pdediff.cases.joint import check_joint
 from pdediff.cases.observations_file import domain_text, read_observations
-from pdediff.cases.prior import LogNormalPrior, ShippedPrior
+from pdediff.cases.prior import LogNormalPrior, ProductPrior, ShippedPrior
 from pdediff.cases.reader import Node, Path_
 from pdediff.cases.sensors import place
 from pdediff.solvers.boundary import SIDES, Boundary
@@ -41,6 +42,8 @@ def check(case: Case, tree: Node, path: Path, lenient: bool = False) -> Origin:
     if card is not None:
         key = "prior.name" if isinstance(case.prior, ShippedPrior) else "prior.weights"
         hashes[key] = sha256(card)
+    if not lenient:
+        check_joint(case, tree, grid, None if card is None else read_card(card))
     _check_sensors(case, tree, grid)
     measurements = None
     if case.observations.file is not None:
@@ -88,7 +91,7 @@ def _check_equation(case: Case, tree: Node, grid: Grid, refine: int) -> None:
 def _prior_card(case: Case, tree: Node, folder: Path) -> Path | None:
     """The card of a trained prior, which must have been trained on the shape of the case's grid."""
     prior = case.prior
-    if isinstance(prior, LogNormalPrior):
+    if isinstance(prior, LogNormalPrior | ProductPrior):
         return None
     with _located(tree, ("prior",)):
         if isinstance(prior, ShippedPrior):

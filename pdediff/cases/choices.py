@@ -48,9 +48,10 @@ class Choices:
 
 
 PDES = Choices(("darcy",))
-PHYSICS = Choices(("solver",), reserved=("none", "residual", "surrogate"))
-METHODS = Choices(("proximal",), reserved=("dps", "pigdm", "daps", "esmda", "pinn"))
+PHYSICS = Choices(("solver", "residual", "none"), reserved=("surrogate",))
+METHODS = Choices(("proximal", "dps"), reserved=("pigdm", "daps", "esmda", "pinn"))
 LAWS = Choices(("log-normal",), reserved=("two-phase", "level-set"))
+SOLUTION_LAWS = Choices(("gaussian",))
 VARIOGRAMS = Choices(("matern", "exponential", "squared-exponential"), aliases=(("gaussian", "squared-exponential"),))
 PLACEMENTS = Choices(("uniform", "cells", "lattice"), aliases=(("random", "uniform"), ("grid", "lattice")))
 FIELDS = Choices(("u", "a"))

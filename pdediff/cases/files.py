@@ -10,13 +10,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pdediff.priors
-from pdediff.cases.reader import Node, read_text
+from pdediff.cases.card import FORMAT as CARD_FORMAT
+from pdediff.cases.card import Card
+from pdediff.cases.messages import validate
+from pdediff.cases.reader import Node, parse_yaml, read_text
 from pdediff.cases.suggest import shown, suggestion
 from pdediff.solvers.errors import InputError
 
-CARD_FORMAT = (
-    "pdediff-denoiser-1"  # as `pdediff.denoisers.weights` writes it; that module needs torch, this one must not
-)
+LONGEST_PATH = 255
 
 
 def locate(written: str, folder: Path, node: Node) -> Path:
@@ -29,6 +30,8 @@ def locate(written: str, folder: Path, node: Node) -> Path:
         raise InputError(f"path {shown(written)} has characters that cannot be printed")
     if node.where.startswith("--set"):
         return folder / written
+    if len(written) > LONGEST_PATH:
+        raise InputError(f"path {shown(written)} has more than {LONGEST_PATH} characters")
     parts = (*PurePosixPath(written).parts, *PureWindowsPath(written).parts)
     if PurePosixPath(written).is_absolute() or PureWindowsPath(written).drive or ".." in parts:
         raise InputError(
@@ -82,17 +85,14 @@ def read_card(path: Path) -> dict[str, Any]:
     for part in (weights, card_path):
         if not part.is_file():
             raise InputError(f"{part}: no such file; trained weights are NAME.safetensors with NAME.json beside it")
+    text = read_text(card_path, "card")
     try:
-        card = json.loads(read_text(card_path, "card"))
+        card = json.loads(text)
     except (json.JSONDecodeError, RecursionError):
         raise InputError(f"{card_path}: not the card of trained weights: it is not JSON") from None
-    if not isinstance(card, dict) or card.get("format") != CARD_FORMAT or not _has_shape(card):
+    if not isinstance(card, dict) or card.get("format") != CARD_FORMAT:
         raise InputError(f"{card_path}: not the card of trained weights: its format is not {CARD_FORMAT}")
-    if card.get("sha256") != sha256(weights):
+    validate(parse_yaml(text, str(card_path)), Card)  # JSON is YAML, which has lines
+    if card["sha256"] != sha256(weights):
         raise InputError(f"{weights}: truncated, or not the weights that {card_path.name} describes")
     return card
-
-
-def _has_shape(card: dict[str, Any]) -> bool:
-    shape = card.get("shape")
-    return isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and n > 0 for n in shape)

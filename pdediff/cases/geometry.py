@@ -11,6 +11,7 @@ from pdediff.solvers.boundary import SIDES, Boundary, Flux, Value
 from pdediff.solvers.grid import Grid
 from pdediff.solvers.source import Well, source_field
 
+MOST_ELONGATED = 1e4  # a cell: beyond it solvers lose digits, and the two units are hardly meant to be the same
 NARROWEST = 1e-9  # domain, relative to its coordinates: a thousand cells still have distinct centres
 Cells = Annotated[int, Field(ge=4, le=4096)]
 
@@ -50,6 +51,17 @@ class GridSection(Section):
         description="Numbers of cells [ny, nx]. Fields are stored (..., y, x); row 0 is the bottom."
     )
     domain: DomainSection = Field(default=DomainSection(), description="The rectangle; the unit square by default.")
+
+    @model_validator(mode="after")
+    def _cells_are_not_threads(self) -> Self:
+        dy, dx = ((high - low) / n for (low, high), n in zip((self.domain.y, self.domain.x), self.shape, strict=True))
+        if max(dx / dy, dy / dx) > MOST_ELONGATED:
+            raise key_error(
+                "domain",
+                f"cells of {dx:g} × {dy:g} {self.domain.unit} are longer than {MOST_ELONGATED:g} times their width; "
+                "change x, y or shape",
+            )
+        return self
 
     def build(self) -> Grid:
         """The solver's grid."""

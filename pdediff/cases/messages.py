@@ -5,6 +5,7 @@ that explains the others: a misspelt key first (it also makes a required key go 
 in the grammar's order, then the first missing key; with the line of the offending key and the nearest valid spelling.
 """
 
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,10 +26,13 @@ def validate(tree: Node, model: type[Model], context: Mapping[str, Any] | None =
     try:
         return model.model_validate(tree.plain(), context=dict(context or {}))
     except ValidationError as error:
-        failures = error.errors(include_url=False)
-        rank = {"extra_forbidden": 0, "missing": 2}
-        first = min(failures, key=lambda failure: rank.get(failure["type"], 1))
-        raise _explain(tree, model, first) from None
+        raise _explain(tree, model, min(error.errors(include_url=False), key=_rank)) from None
+
+
+def _rank(failure: Mapping[str, Any]) -> int:
+    if failure["type"] == "missing" and isinstance(failure["loc"][-1], str):
+        return 2
+    return 0 if failure["type"] == "extra_forbidden" else 1
 
 
 def _explain(tree: Node, model: type[BaseModel], failure: Mapping[str, Any]) -> InputError:
@@ -36,19 +40,16 @@ def _explain(tree: Node, model: type[BaseModel], failure: Mapping[str, Any]) -> 
     if kind == "at_key":
         location, text = (*location, context["key"]), context["message"]
     elif kind == "extra_forbidden":
-        key = str(location[-1])
-        section = tree.find(location[:-1])[1]
-        valid = _keys(model, location[:-1])
-        homes = [home for home in _homes(model) if home.rpartition(".")[2] == key]
-        hint = f"did you mean {homes[0]!r}?" if len(homes) == 1 else suggestion(key, valid)
-        return tree.error(location, f"unknown key {shown(key)}{_inside(section)}; {hint}")
+        return tree.error(location, _unknown(tree, model, location))
     elif kind == "missing" and isinstance(location[-1], str):
         section = tree.find(location[:-1])[1]
         return tree.error(location[:-1], f"missing key {location[-1]!r}{_inside(section)}")
-    elif kind == "value_error":
-        text = str(context["error"])
     elif failure["input"] is None:
         text = "is empty; give it a value or remove the key"
+    elif kind == "value_error":
+        text = str(context["error"])
+    elif kind in ("model_type", "model_attributes_type"):
+        text = f"must be a section with keys {', '.join(_keys(model, location))}; got {shown(failure['input'])}"
     elif kind in SENTENCES:
         text = SENTENCES[kind](failure["input"], context)
     else:
@@ -57,6 +58,21 @@ def _explain(tree: Node, model: type[BaseModel], failure: Mapping[str, Any]) -> 
     if kind == "at_key" and not name.endswith(context["key"]):
         name = f"{name}.{context['key']}".lstrip(".")  # the key that is absent and should not be
     return tree.error(location, f"{name}: {text}" if name else text)
+
+
+def _unknown(tree: Node, model: type[BaseModel], location: Location) -> str:
+    """What to say of a key that its section does not have: it is misspelt, at the wrong place, or of another kind."""
+    key, (node, section) = str(location[-1]), tree.find(location[:-1])
+    valid = _keys(model, location[:-1])
+    homes = [home for home in _homes(model) if home.rpartition(".")[2] == key]
+    if re.sub(r"\[\d+\]", "", f"{section}.{key}") in homes:
+        beside = ", ".join(other for other in node.value if other in valid)
+        return f"{section}.{key}: contradicts {beside}; keep one or the other"
+    if homes == [key]:
+        hint = "it belongs to the top level of the file"
+    else:
+        hint = f"did you mean {homes[0]!r}?" if len(homes) == 1 else suggestion(key, valid)
+    return f"unknown key {shown(key)}{_inside(section)}; {hint}"
 
 
 def _inside(section: str) -> str:
@@ -96,8 +112,6 @@ SENTENCES: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "tuple_type": _got("must be a list"),
     "list_type": _got("must be a list"),
     "dict_type": _got("must be a section of 'key: value'"),
-    "model_type": _got("must be a section of 'key: value'"),
-    "model_attributes_type": _got("must be a section of 'key: value'"),
     "literal_error": _choose,
 }
 

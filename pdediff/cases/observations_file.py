@@ -12,6 +12,7 @@ one place are several measurements. Everything else is an error with its line.
 """
 
 import csv
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,29 +74,33 @@ class _Row:
 
 
 def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells by column name, row by row."""
-    lines = read_text(path, "CSV", LARGEST_FILE).splitlines()
-    reader = csv.reader(("" if line.lstrip().startswith("#") else line for line in lines), strict=True)
+    """Line number and cells by column name, row by row. A quoted cell may go over several lines: its first counts."""
+    lines = io.StringIO(read_text(path, "CSV", LARGEST_FILE), newline=None)
+    reader = csv.reader(("\n" if line.lstrip().startswith("#") else line for line in lines), strict=True)
     header: list[str] | None = None
+    line = 1
     try:
         for row in reader:
             cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            where = f"{path}:{reader.line_num}"
-            if header is None:
-                header = _header(cells, where)
-            elif len(cells) != len(header):
-                raise InputError(f"{where}: {len(cells)} cells, but the header has {len(header)} columns")
-            else:
-                yield reader.line_num, dict(zip(header, cells, strict=True))
+            if any(cells):
+                if header is None:
+                    header = _header(cells, f"{path}:{line}")
+                elif len(cells) != len(header):
+                    raise InputError(f"{path}:{line}: {len(cells)} cells, but the header has {len(header)} columns")
+                else:
+                    yield line, dict(zip(header, cells, strict=True))
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}:{max(reader.line_num, 1)}: not a CSV: {error}") from None
+        reason = "a quote is never closed" if "unexpected end" in str(error) else str(error)
+        raise InputError(f"{path}:{line}: not a CSV: {reason}") from None
     if header is None:
         raise InputError(f"{path}:1: the file is empty; its first line must name the columns: x,y,field,value,sigma")
 
 
 def _header(cells: list[str], where: str) -> list[str]:
+    other = next((mark for mark in (";", "\t", "|", " ") if len(cells) == 1 and mark in cells[0]), None)
+    if other is not None and COLUMNS[0] in (words := cells[0].split(other)) and COLUMNS[1] in words:
+        raise InputError(f"{where}: the columns are separated by {other!r}; separate them by commas")
     for cell in cells:
         if cell in REFUSED:
             raise InputError(f"{where}: column {cell!r}: {REFUSED[cell]}")
@@ -136,11 +141,14 @@ def _row(path: Path, line: int, cells: dict[str, str], grid: Grid, noise: NoiseL
 def _number(text: str, what: str) -> float:
     """A finite number."""
     try:
-        number = float(text) if "_" not in text else float("nan")
+        number = float(text if text.isascii() and "_" not in text else "")
     except ValueError:
-        raise InputError(f"{what} must be a number, got {shown(text)}") from None
+        hint = "; write a decimal point" if "," in text else ""
+        raise InputError(f"{what} must be a number, got {shown(text)}{hint}") from None
     if not abs(number) <= LARGEST:
-        raise InputError(f"{what} must be a finite number, got {shown(text)}")
+        raise InputError(f"{what} must be finite and at most {LARGEST:g} in size, got {shown(text)}")
+    if number != 0 and abs(number) * LARGEST < 1:
+        raise InputError(f"{what} must be at least {1 / LARGEST:g} in size (or 0), got {shown(text)}")
     return number
 
 

@@ -50,8 +50,9 @@ class NoiseLevel(Section):
         if self.sigma is not None and (self.relative is not None or self.floor is not None):
             raise key_error("sigma", "contradicts relative and floor; give sigma alone, or relative and floor")
         if self.sigma is None and self.floor is None:
-            missing = "relative needs a floor, or values near 0 would be exact" if self.relative else "needs sigma"
-            raise key_error("relative", f"{missing}; give sigma alone, or relative and floor")
+            if self.relative is not None:
+                raise key_error("relative", "needs a floor, or values near 0 would be exact; give both, or sigma alone")
+            raise ValueError("needs sigma, or relative and floor")
         return self
 
     @property

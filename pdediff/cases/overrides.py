@@ -13,23 +13,24 @@ from pdediff.cases.suggest import shown
 from pdediff.solvers.errors import InputError
 
 STRIDE = 1000  # between the seeds of consecutive problems
-LARGEST_SEED = 2**32 - 1
-WHOLE = {("prior",), *(("boundary", side) for side in ("left", "right", "bottom", "top"))}
+LARGEST_SEED = 2**32 // STRIDE - 1  # every seed made from it is below 2^32, as a seed must be
+WHOLE = {("prior",), ("physics",), *(("boundary", side) for side in ("left", "right", "bottom", "top"))}
 
 
 def merge(base: Node, patch: Node, path: tuple[str, ...] = ()) -> Node:
-    """``base`` changed by ``patch``."""
+    """``base`` changed by ``patch``. A section that loses a key comes from the patch: so does what it then lacks."""
     if not isinstance(patch.value, dict) or not isinstance(base.value, dict) or path in WHOLE:
         return patch
-    merged = dict(base.value)
+    merged, where = dict(base.value), base.where
     for key, node in patch.value.items():
         if node.value is None and key in merged:
             del merged[key]
+            where = node.where
         elif key in merged:
             merged[key] = merge(merged[key], node, (*path, key))
         else:
             merged[key] = node
-    return Node(merged, base.where)
+    return Node(merged, where)
 
 
 def apply_set(tree: Node, option: str) -> Node:
@@ -57,12 +58,13 @@ def _put(node: Node, path: list[str], value: Node, where: str, done: str = "") -
         items[int(step)] = _put(items[int(step)], rest, value, where, name)
         return Node(tuple(items), node.where)
     if not isinstance(node.value, dict):
-        raise InputError(f"{where}: {done} is {shown(node.value)}, which has no key {step!r}; set {done}={{…}} instead")
+        what = f"{done} is {shown(node.value)}, which has no key {shown(step)}"
+        raise InputError(f"{where}: {what}; set {done}={{…}} instead")
     children = dict(node.value)
     if not rest and value.value is None and step in children:
         del children[step]
-    else:
-        children[step] = _put(children.get(step, Node({}, where)), rest, value, where, name)
+        return Node(children, where)  # what the section lacks now is this option's doing
+    children[step] = _put(children.get(step, Node({}, where)), rest, value, where, name)
     return Node(children, node.where)
 
 

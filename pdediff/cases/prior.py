@@ -1,8 +1,8 @@
 """What the unknown coefficient may look like before any datum is seen.
 
-Three kinds: a network shipped with the library, the user's own weights, or a law in closed form. In a case file a
-shipped prior is its bare name; the others are sections. The kind is told by the keys, so a misspelt key is reported
-as such and not as three failures of three alternatives.
+Four kinds: a network shipped with the library, the user's own weights, a law in closed form, or one for a and one for
+u. In a case file a shipped prior is its bare name; the others are sections. The kind is told by the keys, so a misspelt
+key is reported as such and not as four failures of four alternatives.
 """
 
 from pathlib import PurePath
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from pdediff.cases.choices import LAWS, VARIOGRAMS
-from pdediff.cases.section import Name, Real, Section, Unit, as_number, key_error
+from pdediff.cases.choices import LAWS, SOLUTION_LAWS, VARIOGRAMS
+from pdediff.cases.section import Formula, Name, Real, Section, Unit, as_number, key_error
 from pdediff.cases.suggest import nearest
 
 if TYPE_CHECKING:
@@ -127,7 +127,34 @@ class LogNormalPrior(Section):
         return self
 
 
-KINDS: dict[str, type[Section]] = {kind.__name__: kind for kind in (ShippedPrior, LogNormalPrior, WeightsPrior)}
+class SolutionPrior(Section):
+    """u = mean + g, g a Gaussian field: what is known of a solution before the equation is."""
+
+    law: Annotated[str, SOLUTION_LAWS] = Field(description="The law of u.")
+    variogram: VariogramSection = Field(description="Covariance of u, in the square of its unit.")
+    mean: Formula = Field(default=0.0, description="Mean of u: a number or an expression in x and y.")
+
+
+class ProductPrior(Section):
+    """Independent priors of a and u, for physics that is soft."""
+
+    a: LogNormalPrior = Field(description="The law of a.")
+    u: SolutionPrior = Field(description="The law of u.")
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return f"{self.a.title} × {self.u.law} {self.u.variogram.kind}"
+
+    @property
+    def units(self) -> str:
+        """Unit of a."""
+        return self.a.units
+
+
+KINDS: dict[str, type[Section]] = {
+    kind.__name__: kind for kind in (ShippedPrior, LogNormalPrior, WeightsPrior, ProductPrior)
+}
 
 
 def _kind(value: Any) -> str | None:
@@ -147,12 +174,13 @@ def _kind(value: Any) -> str | None:
 Prior = Annotated[
     Annotated[ShippedPrior, Tag("ShippedPrior")]
     | Annotated[LogNormalPrior, Tag("LogNormalPrior")]
-    | Annotated[WeightsPrior, Tag("WeightsPrior")],
+    | Annotated[WeightsPrior, Tag("WeightsPrior")]
+    | Annotated[ProductPrior, Tag("ProductPrior")],
     Discriminator(
         _kind,
         custom_error_type="prior",
         custom_error_message="must be the name of a shipped prior, or {law: log-normal, variogram: …, mean: …}, "
-        "or {weights: FILE}",
+        "or {weights: FILE}, or {a: …, u: …}",
     ),
 ]
-"""Any of the three."""
+"""Any of the four."""

@@ -13,9 +13,14 @@ import torch
 from pdediff.cases.case import Case
 from pdediff.cases.prior_model import PriorModel, build_prior
 from pdediff.datasets.coefficients import prolong, restrict
-from pdediff.likelihoods.gaussian import GaussianObservations, Group
+from pdediff.likelihoods.collocation import CollocationPhysics
+from pdediff.likelihoods.gaussian import GaussianObservations
 from pdediff.likelihoods.operators import PointSensors
-from pdediff.likelihoods.physics import SolverPhysics, replicate_walls
+from pdediff.likelihoods.physics import Group, Physics, replicate_walls
+from pdediff.likelihoods.prior_only import PriorOnly
+from pdediff.likelihoods.residual import ResidualPhysics
+from pdediff.likelihoods.solver import SolverPhysics
+from pdediff.likelihoods.strong_residual import StrongResidual, scatter
 from pdediff.posterior.result import Observations
 from pdediff.solvers.darcy import Darcy
 from pdediff.solvers.grid import Grid
@@ -38,7 +43,7 @@ class Problem:
 
     grid: Grid
     prior: PriorModel
-    physics: SolverPhysics
+    physics: Physics
     likelihood: GaussianObservations
     observations: Observations
     truth: dict[str, np.ndarray]
@@ -59,12 +64,35 @@ def build_problem(case: Case, device: str | torch.device = "cpu") -> Problem:
     else:
         m = case.measurements
         observations, truth = Observations(m.field, m.x, m.y, m.value, m.sigma, m.group), {}
-    physics = SolverPhysics(prior.denoiser.space, prior.parametrisation, darcy)
+    physics = build_physics(case, prior, darcy)
     return Problem(grid, prior, physics, likelihood(physics, grid, observations, device), observations, truth)
 
 
+def build_physics(case: Case, prior: PriorModel, darcy: Darcy) -> Physics:
+    """What ties u to a."""
+    space, bounds = prior.denoiser.space, prior.denoiser.bounds
+    section, solution = case.physics, prior.solution
+    if section.kind == "solver":
+        return SolverPhysics(space, prior.parametrisation, darcy, solution, bounds)
+    assert solution is not None  # checked when the case was loaded
+    if section.kind == "none":
+        return PriorOnly(space, prior.parametrisation, darcy, solution, bounds)
+    sigma = section.sigma if section.relative is None else section.relative * rms_source(case, darcy.grid)
+    assert sigma is not None  # a residual has one of the two
+    if section.points is None:
+        return ResidualPhysics(space, prior.parametrisation, darcy, solution, sigma, bounds)
+    points = scatter(darcy.grid, section.points, case.sampling.seed)
+    residual = StrongResidual(darcy.grid, case.source.value, points)
+    return CollocationPhysics(space, prior.parametrisation, darcy, solution, residual, sigma, bounds)
+
+
+def rms_source(case: Case, grid: Grid) -> float:
+    """Root mean square over the cells of the sources per unit area, wells included."""
+    return float(np.sqrt(np.square(case.source.build(grid)).mean()))
+
+
 def likelihood(
-    physics: SolverPhysics, grid: Grid, observations: Observations, device: str | torch.device
+    physics: Physics, grid: Grid, observations: Observations, device: str | torch.device
 ) -> GaussianObservations:
     """Independent Gaussian noise of the observations' sigma on sensors of each field."""
     groups = []

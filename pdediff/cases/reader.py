@@ -5,6 +5,7 @@ late that is found, is reported as ``FILE:LINE``. Only plain data is read: no ta
 and aliases cannot grow without bound, because a case file may come from anywhere.
 """
 
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from ruamel.yaml.nodes import Node as YamlNode
 from ruamel.yaml.reader import ReaderError
 
 from pdediff.cases.suggest import nearest, shown
+from pdediff.cases.syntax import explained
 from pdediff.solvers.errors import InputError
 
 MAX_BYTES = 2**20  # larger tables belong in a CSV
@@ -30,6 +32,19 @@ COLLECTIONS = {CORE + "map", CORE + "seq"}
 TYPED = {CORE + "null", CORE + "bool", CORE + "int", CORE + "float"}
 
 Path_: TypeAlias = Sequence[str | int]
+
+SIGNATURES = {  # how files begin that are given for text by mistake
+    b"\x89HDF": "HDF5 (or NetCDF-4)",
+    b"CDF": "NetCDF",
+    b"PK\x03\x04": "a zip archive (such as an .xlsx or .npz file)",
+    b"\x1f\x8b": "compressed with gzip",
+    b"PAR1": "Parquet",
+    b"\x93NUMPY": "a NumPy array",
+    b"\xd0\xcf\x11\xe0": "an old Excel file",
+    b"%PDF": "a PDF",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+}
 
 
 @dataclass(frozen=True)
@@ -89,45 +104,63 @@ class Node:
         return Node(self.value, where)
 
 
-def read_yaml(path: str | Path) -> Node:
-    """The tree of a YAML file whose top level is a mapping.
+def read_yaml(path: str | Path, kind: str = "case file") -> Node:
+    """The tree of a YAML file whose top level is a mapping; ``kind`` says in messages what it should have been.
 
     Raises InputError, with file and line, if the file is missing, unreadable, empty, not UTF-8 or not YAML.
     """
     path = Path(path)
-    return parse_yaml(read_text(path, "case file"), str(path))
+    return parse_yaml(read_text(path, kind), str(path))
 
 
 def read_text(path: Path, kind: str, limit: int = MAX_BYTES) -> str:
     """The text of a file that a user named (UTF-8, with or without byte-order mark).
 
-    Raises InputError if it is missing, unreadable, not UTF-8, or larger than ``limit`` bytes. ``kind`` says in messages
-    what it should have been.
+    Raises InputError if it is missing, not a file, unreadable, not UTF-8 text, or larger than ``limit`` bytes. ``kind``
+    says in messages what it should have been.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, not a {kind}")
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise InputError(f"{path}: {kind} of {size / 2**20:.0f} MiB is larger than {limit // 2**20} MiB")
-        return path.read_bytes().decode("utf-8-sig")
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{path}: is a folder, not a {kind}")
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may have no end, and can be read only once
+            raise InputError(f"{path}: is not a regular file; save the {kind} on a disk")
+        if status.st_size > limit:
+            raise InputError(f"{path}: is larger than {limit // 2**20} MiB; too large for a {kind}")
+        data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such {kind}{_similar(path)}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: not UTF-8 text") from None
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{path}: cannot be read: {reason}") from None
+    return _decoded(data, path, kind)
+
+
+def _decoded(data: bytes, path: Path, kind: str) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+        problem, place = "not text: it has zero bytes", data.find(0)
+    except UnicodeDecodeError as error:
+        problem, place = "not UTF-8 text", error.start
+    if place < 0:
+        return text
+    what = next((what for signature, what in SIGNATURES.items() if data.startswith(signature)), None)
+    if what is not None:
+        raise InputError(f"{path}:1: not a {kind}: this is {what}")
+    raise InputError(f"{path}:{_line(data, place)}: {problem}")
+
+
+def _line(data: bytes, position: int) -> int:
+    return data.count(b"\n", 0, position) + 1
 
 
 def parse_yaml(text: str, name: str) -> Node:
     """The tree of ``text``; ``name`` stands for the file in messages."""
     root = _compose(text, name)
     if root is None:
-        raise InputError(f"{name}:1: the file is empty; a case has at least pde, grid, prior and observations")
+        raise InputError(f"{name}:1: the file is empty; it must have lines 'key: value'")
     node = _Converter(name).convert(root)
     if not isinstance(node.value, dict):
         raise InputError(f"{node.where}: expected 'key: value' lines, got {shown(node.plain())}")
@@ -165,9 +198,7 @@ def _compose(text: str, name: str) -> YamlNode | None:
         line = text.count("\n", 0, error.position) + 1
         raise InputError(f"{name}:{line}: not YAML: character {shown(chr(error.character))} is not allowed") from None
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 1
-        problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
+        line, problem = explained(error)
         raise InputError(f"{name}:{line}: not YAML: {problem}") from None
     except (YAMLError, ValueError, AssertionError) as error:  # ruamel asserts on a %YAML directive it does not know
         raise InputError(f"{name}:1: not YAML: {' '.join(str(error).split())}") from None

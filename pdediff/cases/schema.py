@@ -11,12 +11,15 @@ NULL = {"type": "null"}
 def case_schema() -> dict[str, Any]:
     """JSON Schema of a case: every key with its description, unit, default and bounds.
 
-    It says what pydantic's own does not: a prior may be a bare name, a lone group of sensors stands for a list of one,
-    and an optional key is left out, never null.
+    It says what pydantic's own does not: a prior and a kind of physics may be a bare name, a lone group of
+    sensors stands for a list of one, and an optional key is left out, never null.
     """
     schema = _tidy(Case.model_json_schema())
     prior = schema["properties"]["prior"]
     prior["anyOf"] = [{"type": "string"}, *prior.pop("oneOf")]
+    physics = schema["properties"]["physics"]
+    names = schema["$defs"]["PhysicsSection"]["properties"]["kind"]["enum"]
+    physics["anyOf"] = [{"type": "string", "enum": names}, {"$ref": physics.pop("$ref")}]
     sensors = schema["$defs"]["ObservationsSection"]["properties"]["sensors"]
     group = {"$ref": "#/$defs/SensorSection"}
     description = sensors.pop("description")

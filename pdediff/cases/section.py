@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from pdediff.cases.suggest import shown
 from pdediff.solvers.expressions import Expression
 
-LARGEST = 1e30  # of any number in a case: products of three of them are still finite
+LARGEST = 1e30  # of any number in a case, and one over the smallest: products of three of them are still finite
 
 
 class Section(BaseModel):
@@ -41,11 +41,15 @@ def as_number(value: object) -> float:
         raise ValueError(f"must be a number, got {shown(value)}")
     if not abs(value) <= LARGEST:
         raise ValueError(f"must be finite and at most {LARGEST:g} in size, got {shown(value)}")
+    if value != 0 and abs(value) * LARGEST < 1:
+        raise ValueError(f"must be at least {1 / LARGEST:g} in size (or 0), got {shown(value)}")
     return float(value)
 
 
 def _number_or_formula(value: object) -> float | str:
     if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("is empty text; give a number or an expression in x and y")
         return str(Expression(value))
     if isinstance(value, int | float):
         return as_number(value)
@@ -96,8 +100,8 @@ FaceData: TypeAlias = Annotated[
 ]
 """A number, an expression in x and y, or one number a face of the side (upwards, or rightwards)."""
 
-Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
-"""Seed of a random generator."""
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
+"""Seed of a random generator. torch's reads 32 bits: larger seeds would repeat smaller ones."""
 
 Unit: TypeAlias = Annotated[str, Field(max_length=40), AfterValidator(_printable)]
 """A unit as it is to appear in labels."""

@@ -21,9 +21,19 @@ def suggestion(word: str, valid: Iterable[str]) -> str:
 
 
 def shown(value: object, width: int = 60) -> str:
-    """A user's value as it appears in a message: one line, control characters escaped, cut at ``width`` characters."""
-    text = repr(value)
+    """A user's value as it appears in a message: one line, as YAML writes it, cut at ``width`` characters."""
+    text = _written(value)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _written(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_written(item)}' for key, item in value.items())}}}"
+    return repr(value)  # text in quotes, control characters escaped
 
 
 def _fold(word: str) -> str:

@@ -12,14 +12,16 @@ from typing import Annotated, Any
 import typer
 
 from pdediff import __version__
-from pdediff.cli import benchmark, cases, repeat, train
+from pdediff.cli import benchmark, cases, compare, generate, repeat, train
 from pdediff.cli import run as run_command
-from pdediff.solvers.errors import ConvergenceError, InputError
+from pdediff.solvers.errors import ConvergenceError, InputError, Interrupted
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run_command.run,
+    "compare": compare.compare,
     "repeat": repeat.repeat,
     "train": train.train,
+    "generate": generate.generate,
     "validate": cases.validate,
     "schema": cases.schema,
     "benchmark": benchmark.benchmark,
@@ -69,6 +71,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), WRONG_INPUT)
     except USAGE_ERRORS as error:
         return _fail(f"pdediff: {_usage(error)}; see pdediff --help", WRONG_INPUT)
+    except Interrupted as error:
+        return _fail(f"pdediff: {error}", INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("pdediff: interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone, as in `pdediff schema | head`

@@ -39,5 +39,5 @@ def summary(case: "Case") -> str:
     source = f"from {case.observations.file}" if case.measurements else "of a synthetic truth"
     return (
         f"{case.name}: {case.pde} on {ny} × {nx} cells, {len(data)} observations ({fields}) {source}, "
-        f"{case.prior.title} prior, physics {case.physics}, {case.sampling.samples} samples, hash {case.hash}"
+        f"{case.prior.title} prior, physics {case.physics.title}, {case.sampling.samples} samples, hash {case.hash}"
     )

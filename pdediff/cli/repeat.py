@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pdediff.cli.interrupt import interruptible
 from pdediff.cli.options import CaseFile, Device, Json, Set
 from pdediff.cli.progress import progress_bar
 
@@ -27,8 +28,9 @@ def repeat(
     from pdediff.studies.repeat import repeat as repeat_case
 
     folder = out or Path("runs") / f"{case.stem}-repeat"
-    with progress_bar(f"repeating {case.stem}", as_json) as progress:
-        summary = repeat_case(case, range(first, first + problems), folder, set_ or (), device, progress)
+    seeds = range(first, first + problems)
+    with interruptible("the samples in work") as stop, progress_bar(f"repeating {case.stem}", as_json) as progress:
+        summary = repeat_case(case, seeds, folder, set_ or (), device, progress, stop)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
     else:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pdediff.cli.interrupt import interruptible
 from pdediff.cli.options import CaseFile, Device, DryRun, Force, Json, Quiet, Seed, Set
 from pdediff.cli.progress import progress_bar
 
@@ -28,19 +29,24 @@ def run(
 
     loaded = load_case(case, set_ or (), seed)
     folder = out or Path("runs") / f"{loaded.name}-{loaded.hash}"
-    if dry_run:
-        typer.echo(f"would run {summary(loaded)} into {folder}")
-        return
     from pdediff.report.tables import print_metrics
+    from pdediff.studies.run import check
     from pdediff.studies.run import run as run_case
 
+    if dry_run:
+        if check(loaded, folder, device, force):
+            typer.echo(f"nothing to do: {folder} holds the finished run of {summary(loaded)}")
+        else:
+            typer.echo(f"would run {summary(loaded)} into {folder}")
+        return
     if not (quiet or as_json):
         typer.echo(summary(loaded))
-    with progress_bar("sampling", quiet or as_json) as progress:
-        result = run_case(loaded, folder, device, force, progress)
+    with interruptible("the samples in work") as stop, progress_bar("sampling", quiet or as_json) as progress:
+        result = run_case(loaded, folder, device, force, progress, stop)
     if as_json:
         typer.echo((folder / "metrics.json").read_text())
     elif not quiet:
         print_metrics(result.metrics)
+        typer.echo(f"report:  {folder / 'report.html'}")
         typer.echo(f"figures: {folder / 'figures'}/*.png")
         typer.echo(f"samples: {folder / 'posterior.nc'}")

@@ -1,15 +1,13 @@
 """The command ``train``."""
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pdediff.cli.interrupt import interruptible
 from pdediff.cli.options import Device, Quiet
 from pdediff.cli.progress import progress_bar
-
-INTERRUPTED = 130
 
 
 def train(
@@ -31,34 +29,31 @@ def train(
     path = shipped_recipe(recipe)
     plan = validate(read_yaml(path), Recipe)
 
+    from pdediff.posterior.files import locked
+    from pdediff.solvers.errors import Interrupted
     from pdediff.studies.run import check_device
     from pdediff.studies.sample import torch_settings
     from pdediff.training.train import train as train_recipe
 
     check_device(device)
-    interrupted = False
-
-    def on_interrupt(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        with progress_bar(f"training {path.stem}", quiet) as bar, torch_settings():
-            card = train_recipe(
-                plan,
-                path.stem,
-                out / f"{path.stem}-checkpoint",
-                out,
-                device,
-                lambda step, steps, loss: bar(step, steps, f"step {step}, loss {loss:.4f}"),
-                lambda: interrupted,
-            )
-    finally:
-        signal.signal(signal.SIGINT, before)
+    checkpoint = out / f"{path.stem}-checkpoint"
+    with (
+        locked(checkpoint),
+        interruptible("the step in work") as stop,
+        progress_bar(f"training {path.stem}", quiet) as bar,
+        torch_settings(),
+    ):
+        card = train_recipe(
+            plan,
+            path.stem,
+            checkpoint,
+            out,
+            device,
+            lambda step, steps, loss: bar(step, steps, f"step {step}, loss {loss:.4f}"),
+            stop,
+        )
     if card is None:
-        typer.echo(f"interrupted; the same command goes on from {out / f'{path.stem}-checkpoint'}", err=True)
-        raise typer.Exit(INTERRUPTED)
+        raise Interrupted(f"{checkpoint}: interrupted; the same command goes on from there")
     if not quiet:
         typer.echo("noise s   mean square error")
         for row in card["held_out"]:

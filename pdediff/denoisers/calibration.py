@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pdediff.datasets.random_fields import CosineField
+from pdediff.denoisers.base import ErrorLaw
 
 FLOOR = 1e-6  # smallest pointwise variance, relative to the data's: a certain pixel may still turn out wrong
 
@@ -33,8 +34,8 @@ class CalibratedErrors:
     Parameters
     ----------
     s: noise-to-signal ratios (L,), increasing.
-    nodes: predicted values (K,), increasing and evenly spaced, at which the variance is tabulated.
-    variance: pointwise variance of the error at each level and node (L, K).
+    nodes: predicted values (channels, K), increasing and evenly spaced, at which the variance is tabulated.
+    variance: pointwise variance of the error at each level and node (L, channels, K).
     spectrum: eigenvalues of K_s in the cosine basis (L, channels, ny, nx).
 
     """
@@ -57,12 +58,14 @@ class CalibratedErrors:
         spectrum = torch.lerp(self.spectrum[upper - 1], self.spectrum[upper], weight).to(x_0)
         table = torch.lerp(self.variance[upper - 1].log(), self.variance[upper].log(), weight).exp().to(x_0)
         unit = torch.stack([CosineField(c.shape, c).pointwise_variance() for c in spectrum]).to(x_0)
-        deviation = INFLATION * (interpolate(x_0, self.nodes, table) / unit.flatten()).sqrt()
-        return CosineErrorLaw(deviation, spectrum.sqrt())
+        channels = x_0.unflatten(-1, (len(spectrum), -1)).unbind(-2)
+        parts = [interpolate(x, n, v) for x, n, v in zip(channels, self.nodes, table, strict=True)]
+        deviation = INFLATION * (torch.stack(parts, dim=-2) / unit.flatten(1)).sqrt()
+        return CosineErrorLaw(deviation.flatten(-2), spectrum.sqrt())
 
 
 @dataclass(frozen=True)
-class CosineErrorLaw:
+class CosineErrorLaw(ErrorLaw):
     """C = S Q diag(root²) Qᵀ S, Q the cosine basis: `deviation` (B, D) is S, `root_spectrum` (channels, ny, nx)."""
 
     deviation: Tensor
@@ -82,6 +85,12 @@ class CosineErrorLaw:
         """Lᵀ v = diag(root) Qᵀ S v: (..., B, D) -> (..., B, D)."""
         field = self._as_fields(self.deviation * v)
         return (self.root_spectrum * CosineField.to_basis(field)).flatten(-3)
+
+    def marginal(self, part: slice) -> "CosineErrorLaw":
+        """The law of one or several whole channels."""
+        points = self.root_spectrum.shape[-2:].numel()
+        start, stop, _ = part.indices(self.dimension)
+        return CosineErrorLaw(self.deviation[..., part], self.root_spectrum[start // points : stop // points])
 
     def _as_fields(self, v: Tensor) -> Tensor:
         return v.unflatten(-1, self.root_spectrum.shape)

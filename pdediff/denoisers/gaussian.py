@@ -64,10 +64,10 @@ class GaussianDenoiser:
         return (mean + gained).flatten(1)
 
     @property
-    def bounds(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[Tensor, Tensor]:
         """The mean plus and minus five standard deviations, of the most variable point."""
         mean, reach = torch.as_tensor(self.mean), 5 * float(self.covariance.pointwise_variance().max().sqrt())
-        return float(mean.min()) - reach, float(mean.max()) + reach
+        return mean.min() - reach, mean.max() + reach
 
     @property
     def noise_range(self) -> tuple[float, float]:
@@ -85,25 +85,29 @@ class GaussianDenoiser:
 
 
 @dataclass(frozen=True)
-class SpectralErrorLaw:
+class SpectralErrorLaw(ErrorLaw):
     """L = (sigma_t² C (alpha_t² C + sigma_t² I)⁻¹)^{1/2}, symmetric."""
 
-    covariance: SpectralCovariance
+    prior: SpectralCovariance
     alpha_t: float
     sigma_t: float
 
     @property
     def dimension(self) -> int:
         """K = D."""
-        return self.covariance.shape[0] * self.covariance.shape[1]
+        return self.prior.shape[0] * self.prior.shape[1]
 
     def root(self, w: Tensor) -> Tensor:
         """L w: (..., B, D) -> (..., B, D)."""
-        return self.covariance.apply(w.unflatten(-1, self.covariance.shape), self._factor).flatten(-2)
+        return self.prior.apply(w.unflatten(-1, self.prior.shape), self._factor).flatten(-2)
 
     def root_transposed(self, v: Tensor) -> Tensor:
         """Lᵀ v = L v."""
         return self.root(v)
+
+    def marginal(self, part: slice) -> "SpectralErrorLaw":
+        """The law itself: there is one field."""
+        return self
 
     def _factor(self, c: Tensor) -> Tensor:
         return (self.sigma_t**2 * c / (self.alpha_t**2 * c + self.sigma_t**2)).sqrt()

@@ -53,42 +53,47 @@ class GridOperatorDenoiser:
         return self.denoise(x, noise_to_signal(self.schedule, t)).flatten(1)
 
     @property
-    def bounds(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[Tensor, Tensor]:
         """Half as far again from the mean as held-out functions went; uncalibrated, five standard deviations."""
-        mean, reach = self.preconditioning.mean, 5 * self.preconditioning.sigma_data
+        mean, sigma_data = (torch.as_tensor(v) for v in (self.preconditioning.mean, self.preconditioning.sigma_data))
+        reach = 5 * sigma_data
         if self.calibration is not None:
-            reach = 1.5 * float((self.calibration.nodes - mean).abs().max())
-        return mean - reach, mean + reach
+            reach = 1.5 * (self.calibration.nodes - mean.reshape(-1, 1)).abs().amax(dim=1)
+        low, high = ((mean + sign * reach).expand(self.space.channels) for sign in (-1, 1))
+        return low.repeat_interleave(self.space.points), high.repeat_interleave(self.space.points)
 
     @property
     def noise_range(self) -> tuple[float, float]:
         """From a fifth of the data's standard deviation, to the amplitude of a mode with a quarter of all power.
 
-        All of a function's power in one mode of the cosine basis would be sigma_data² D.
+        All of a function's power in one mode of the cosine basis would be sigma_data² times the number of points. The
+        channel of least deviation sets the lower end, that of the largest the upper one.
         """
-        sigma_data = self.preconditioning.sigma_data
-        return 0.2 * sigma_data, 0.5 * sigma_data * self.space.points**0.5
+        sigma_data = torch.as_tensor(self.preconditioning.sigma_data)
+        return 0.2 * float(sigma_data.min()), 0.5 * float(sigma_data.max()) * self.space.points**0.5
 
     def denoise(self, x: Tensor, s: Tensor) -> Tensor:
         """Denoise x = x_0 + s g (B, channels, ny, nx) of ratios s (B,), same shape."""
-        c_skip, c_out, c_in, c_noise = (c[:, None, None, None] for c in self.preconditioning.coefficients(s))
-        mean = self.preconditioning.mean
+        *scales, c_noise = self.preconditioning.coefficients(s)
+        c_skip, c_out, c_in = (c.reshape(len(s), -1, 1, 1) for c in scales)
+        mean = torch.as_tensor(self.preconditioning.mean, dtype=x.dtype, device=x.device).reshape(-1, 1, 1)
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
-            prediction = self.network(((x - mean) * c_in).float(), c_noise.flatten().float())
+            prediction = self.network(((x - mean) * c_in).float(), c_noise.float())
         return mean + c_skip * (x - mean) + c_out * prediction.to(x.dtype)
 
     def loss(self, x_0: Tensor, g: Tensor, s: Tensor) -> Tensor:
-        """Denoising loss of each sample (B,): |D − x_0|²/c_out², averaged over the grid (eq. 51 with w = 1/c_out²).
+        """Denoising loss of each sample (B,): |D − x_0|²/c_out², averaged over grid and channels.
 
-        x_0 and g are (B, channels, ny, nx), s (B,).
+        This is eq. 51 with w = 1/c_out². x_0 and g are (B, channels, ny, nx), s (B,).
         """
-        c_out = self.preconditioning.coefficients(s)[1]
+        c_out = self.preconditioning.coefficients(s)[1].reshape(len(s), -1)
         error = self.denoise(x_0 + s[:, None, None, None] * g, s) - x_0
-        return error.square().mean(dim=(1, 2, 3)) / c_out.square()
+        return (error.square().mean(dim=(2, 3)) / c_out.square()).mean(dim=1)
 
     def error_law(self, x_0: Tensor, t: float) -> ErrorLaw:
         """Calibrated law of the denoising error at time t about predictions x_0 (B, D); white if none was measured."""
         s = noise_to_signal(self.schedule, t)
         if self.calibration is None:
-            return white_error_law(s, self.preconditioning.sigma_data, self.space.dimension)
+            sigma_data = float(torch.as_tensor(self.preconditioning.sigma_data).square().mean().sqrt())
+            return white_error_law(s, sigma_data, self.space.dimension)
         return self.calibration.law(x_0, s)

@@ -25,12 +25,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdediff.denoisers.base import ErrorLaw
+from pdediff.denoisers.base import Covariance, ErrorLaw
 from pdediff.likelihoods.base import LinearisedMisfit
 
 Preconditioner = Callable[[Tensor], Tensor]
 
 CHUNK = 2**19  # numbers transformed at once: what a processor keeps near
+ROUNDING = 1e-3  # of vᵀ (I + J C Jᵀ) v ≥ |v|², with products to the tolerance of the solves
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,10 @@ class InnerSolve:
 
 
 def proximal_step(
-    x_0: Tensor,
-    law: ErrorLaw,
+    z_0: Tensor,
+    law: Covariance,
     misfit: LinearisedMisfit,
     about: Tensor,
-    w_0: Tensor,
     e: Tensor,
     inner: InnerSolve,
     precondition: Preconditioner | None = None,
@@ -64,11 +64,11 @@ def proximal_step(
 
     Parameters
     ----------
-    x_0: the denoiser's prediction x̂_0 (B, D).
-    law: L, the law of x_0 about it.
+    z_0: x̂_0 + L w_0 (B, D), a draw of the denoiser's law; with x̂_0 itself and e = 0 the step gives the mode.
+    law: the law of x_0 about x̂_0, with C = L Lᵀ.
     misfit: F(x) − y in units of the noise, linearised about z̄.
     about: z̄ (B, D).
-    w_0, e: perturbations (B, K) and (B, m); zeros give the mode instead of a draw.
+    e: perturbation of the data (B, m).
     inner: accuracy.
     precondition: an approximate inverse of I + J L Lᵀ Jᵀ; see `Sensitivities`.
 
@@ -77,20 +77,22 @@ def proximal_step(
     z (B, D).
 
     """
-    z_0 = x_0 + law.root(w_0)
     rhs = misfit.residual - e + misfit.tangent(z_0 - about)
     multiplier = data_space_cg(misfit, law, rhs, inner, precondition)
-    return z_0 - law.root(law.root_transposed(misfit.adjoint(multiplier)))
+    return z_0 - law.covariance(misfit.adjoint(multiplier))
 
 
 def data_space_cg(
     misfit: LinearisedMisfit,
-    law: ErrorLaw,
+    law: Covariance,
     rhs: Tensor,
     inner: InnerSolve,
     precondition: Preconditioner | None = None,
 ) -> Tensor:
-    """Solve (I + J L Lᵀ Jᵀ) λ = rhs (B, m) by conjugate gradients, each sample with its own step lengths."""
+    """Solve (I + J C Jᵀ) λ = rhs (B, m) by conjugate gradients, each sample with its own step lengths.
+
+    A sample stops where C is seen not to be a covariance (a network's Jacobian is one only approximately).
+    """
     multiplier = torch.zeros_like(rhs)
     residual = rhs.clone()
     direction = shown = residual if precondition is None else precondition(residual)
@@ -100,9 +102,10 @@ def data_space_cg(
         active = square > target
         if not bool(active.any()):
             break
-        spread = law.root(law.root_transposed(misfit.adjoint(direction)))
-        image = direction + misfit.tangent(spread)
-        length = torch.where(active, square / _dot(direction, image).clamp(min=1e-30), 0.0)
+        image = direction + misfit.tangent(law.covariance(misfit.adjoint(direction)))
+        curvature = _dot(direction, image)
+        active &= curvature >= _dot(direction, direction) * (1 - ROUNDING)
+        length = torch.where(active, square / curvature.clamp(min=1e-30), 0.0)
         multiplier += length * direction
         residual = residual - length * image
         shown = residual if precondition is None else precondition(residual)
@@ -131,7 +134,11 @@ class Sensitivities:
         spread = torch.cat([law.root_transposed(rows) for rows in chunks]).transpose(0, 1)
         matrix = (spread @ spread.mT).double()  # its eigenvalues span more than single precision has digits
         matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
-        factor = torch.linalg.cholesky(matrix)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if bool(failed.any()):  # rounding of the rows, in their own precision, has cost it its definiteness
+            trace = matrix.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True)
+            matrix.diagonal(dim1=-2, dim2=-1).add_(torch.finfo(spread.dtype).eps * trace)
+            factor = torch.linalg.cholesky(matrix)
         return lambda v: torch.cholesky_solve(v[..., None].double(), factor)[..., 0].to(v.dtype)
 
 

@@ -15,17 +15,23 @@ which keeps every marginal (the DDIM family, eq. 31, with z in place of x̂_0). 
 the limit of many levels asks only for the right mean of x_0 | x_t, y; churn = ∞ (ρ = 0) is the plain loop, which
 forgets the errors of earlier levels at once but asks for the right law. Between them lies a diffusion with Langevin
 corrections.
+
+z may live in fewer variables than x_0 (`unknowns`), and instead of the measured error law the step may use the
+denoiser's Jacobian (`moments`): the mean of x_0 | x_t, y in place of a draw, which is all that ancestral sampling asks.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pdediff.denoisers.base import Denoiser
+from pdediff.denoisers.base import Covariance, Denoiser
+from pdediff.guidance.moments import JacobianCovariance
 from pdediff.guidance.proximal import InnerSolve, Preconditioner, Sensitivities, proximal_step
+from pdediff.guidance.unknowns import Everything, Unknowns
 from pdediff.likelihoods.base import LeastSquares, LinearisedMisfit
 from pdediff.noise import Generators
 from pdediff.schedules import levels
@@ -46,7 +52,12 @@ class Annealing:
     refactor: levels after which they are combined with the law L anew; a divisor of `refresh`.
     most_sensitivities: with more of them (data × B × D) there is no preconditioner; four bytes each.
     churn: how fast the noise is renewed, at least 1; see above.
-    perturb: draw z (True) or take its mode (False: too narrow a posterior, for comparison only).
+    perturb: draw z (True) or take its mode (False: too narrow a posterior unless churn is 1).
+    covariance: the denoiser's measured error law, or its Jacobian (without perturbations).
+
+    Raises
+    ------
+    ValueError: perturbations with the Jacobian, which has no root to draw with.
 
     """
 
@@ -59,6 +70,11 @@ class Annealing:
     most_sensitivities: int = 2**27
     churn: float = 2.0
     perturb: bool = True
+    covariance: Literal["measured", "jacobian"] = "measured"
+
+    def __post_init__(self) -> None:
+        if self.perturb and self.covariance == "jacobian":
+            raise ValueError("the Jacobian has no root to draw perturbations with: set perturb=False")
 
 
 ACCURACY = {
@@ -76,14 +92,19 @@ def renoise(
     annealing: Annealing,
     progress: Callable[[int, int], None] = lambda level, count: None,
     device: str | torch.device = "cpu",
+    unknowns: Unknowns | None = None,
 ) -> Tensor:
     """Draw from p(x_0 | y), one sample for each generator: (B, D).
 
-    `progress(level, count)` is called after each level. Raises ConvergenceError when a sample is not finite.
+    The likelihood is linearised in the `unknowns`, which are all of x_0 by default. `progress(level, count)` is called
+    after each level. Raises ConvergenceError when a sample is not finite, and ValueError for a Jacobian with unknowns.
     """
     space, schedule = denoiser.space, denoiser.schedule
     device, dtype = torch.device(device), torch.float32
     s_min, s_max = denoiser.noise_range
+    unknowns = Everything(denoiser.bounds) if unknowns is None else unknowns
+    if annealing.covariance == "jacobian" and not isinstance(unknowns, Everything):
+        raise ValueError("the denoiser's Jacobian is the covariance of all of x_0, not of other unknowns")
     times = levels(schedule, s_max, s_min, annealing.levels, annealing.rho).tolist()
 
     def noise() -> Tensor:
@@ -91,25 +112,29 @@ def renoise(
 
     alpha_t, sigma_t = schedule(times[0])
     x_t = sigma_t * noise()
-    z: Tensor | None = None
+    zeta: Tensor | None = None
     misfit: LinearisedMisfit | None = None
     precondition: Preconditioner | None = None
     for level, t in enumerate(times):
-        x_0 = denoiser(x_t, t)
-        law = denoiser.error_law(x_0, t)
-        scale = 1.0 if annealing.perturb else 0.0
-        w_0 = scale * generators.normal(law.dimension, dtype=dtype, device=device)
-        e = scale * generators.normal(likelihood.size, dtype=dtype, device=device)
-        z = x_0 if z is None else z
+        jacobian = JacobianCovariance(denoiser, x_t, t) if annealing.covariance == "jacobian" else None
+        x_0 = denoiser(x_t, t) if jacobian is None else jacobian.x_0
+        zeta_0, law = unknowns.restrict(x_0, denoiser.error_law(x_0, t))
+        covariance: Covariance = law if jacobian is None else jacobian
+        zeta = zeta_0 if zeta is None else zeta
+        e = torch.zeros(len(x_0), likelihood.size, dtype=dtype, device=device)
+        if annealing.perturb:
+            zeta_0 = zeta_0 + law.root(generators.normal(law.dimension, dtype=dtype, device=device))
+            e = generators.normal(likelihood.size, dtype=dtype, device=device)
         for step in range(annealing.steps):
-            about = z.clamp(*denoiser.bounds)
+            about = unknowns.clamp(zeta)
             misfit = likelihood.linearise(about, annealing.inner.solve_tolerance, misfit)
-            if step == 0 and 0 < likelihood.size * x_t.numel() <= annealing.most_sensitivities:
+            if step == 0 and 0 < likelihood.size * zeta.numel() <= annealing.most_sensitivities:
                 if level % annealing.refresh == 0:
                     sensitivities = Sensitivities(misfit)
                 if level % annealing.refactor == 0:
                     precondition = sensitivities.preconditioner(law)
-            z = proximal_step(x_0, law, misfit, about, w_0, e, annealing.inner, precondition)
+            zeta = proximal_step(zeta_0, covariance, misfit, about, e, annealing.inner, precondition)
+        z = unknowns.complete(zeta)
         if level + 1 < len(times):
             alpha_s, sigma_s = schedule(times[level + 1])
             g = noise()
@@ -119,7 +144,6 @@ def renoise(
             x_t = alpha_s * z + sigma_s * g
             alpha_t, sigma_t = alpha_s, sigma_s
         progress(level + 1, len(times))
-    assert z is not None
     if not bool(torch.isfinite(z).all()):
         raise ConvergenceError(f"{int((~torch.isfinite(z)).any(dim=1).sum())} of {len(z)} samples are not finite")
     return z

@@ -1,62 +1,12 @@
 """Gaussian observations of fields: y = A(fields(x_0)) + sigma·e."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pdediff.likelihoods.operators import LinearOperator
-
-Fields = dict[str, Tensor]
-
-
-class LinearisedPhysics(Protocol):
-    """The fields at x_0 and their derivative."""
-
-    @property
-    def fields(self) -> Fields:
-        """The fields on cells and walls."""
-        ...
-
-    def tangent(self, dx: Tensor) -> Fields:
-        """Change of the fields under dx (B, D)."""
-        ...
-
-    def adjoint(self, fields_bar: Fields) -> Tensor:
-        """Gradient (B, D) from gradients of the fields; a missing field counts as zero."""
-        ...
-
-
-class Physics(Protocol):
-    """From x_0 to the fields that sensors see, each on cells and walls, (B, ny + 2, nx + 2)."""
-
-    def observables(self, x_0: Tensor) -> Fields:
-        """Differentiable fields of x_0 (B, D)."""
-        ...
-
-    def linearise(self, x_0: Tensor, tolerance: float, near: Any = None) -> LinearisedPhysics:
-        """The fields and their derivative at x_0 (B, D); `near` is an earlier result of this method, or None."""
-        ...
-
-
-@dataclass(frozen=True)
-class Group:
-    """Data of one field through one operator.
-
-    Parameters
-    ----------
-    field: name of the field, "a" or "u".
-    operator: from the field on cells and walls to data (B, m).
-    value: data (m,), in the field's unit.
-    sigma: standard deviation of the noise (m,), in the field's unit.
-
-    """
-
-    field: str
-    operator: LinearOperator
-    value: Tensor
-    sigma: Tensor
+from pdediff.likelihoods.physics import Fields, Group, LinearisedPhysics, Physics
 
 
 class GaussianObservations:
@@ -64,29 +14,30 @@ class GaussianObservations:
 
     Parameters
     ----------
-    physics: gives the fields of x_0.
+    physics: gives the fields of x_0, and data of its own that it wants met (`penalties`); those come last.
     groups: the data.
 
     """
 
     def __init__(self, physics: Physics, groups: list[Group]) -> None:
-        self.physics, self.groups = physics, groups
-        self.size = sum(len(group.value) for group in groups)
+        self.physics, self.observed, self.groups = physics, groups, [*groups, *physics.penalties]
+        self.size = sum(len(group.value) for group in self.groups)
 
     def predict(self, x_0: Tensor) -> Tensor:
         """Noise-free data of x_0: (B, D) -> (B, m), in the fields' units."""
         return self.read(self.physics.observables(x_0))
 
     def read(self, fields: Fields) -> Tensor:
-        """Noise-free data (B, m) of fields on cells and walls."""
-        return torch.cat([group.operator(fields[group.field]) for group in self.groups], dim=-1)
+        """Noise-free data (B, m), without the physics' own, of fields on cells and walls."""
+        return torch.cat([group.operator(fields[group.field]) for group in self.observed], dim=-1)
 
     def log_prob(self, x_0: Tensor) -> Tensor:
-        """−½ Σ ((A(fields(x_0)) − y)/sigma)² for each sample: (B, D) -> (B,), differentiable."""
-        return -0.5 * self._misfit(self.physics.observables(x_0)).square().sum(dim=-1)
+        """−½ Σ ((A(fields(x_0)) − y)/sigma)² and what the physics adds: (B, D) -> (B,), differentiable."""
+        misfit = self._misfit(self.physics.observables(x_0))
+        return self.physics.log_prob(x_0) - 0.5 * misfit.square().sum(dim=-1)
 
     def linearise(self, x_0: Tensor, tolerance: float, near: Any = None) -> "LinearisedObservations":
-        """Misfit and Jacobian about x_0 (B, D); `near` is an earlier result of this method, or None."""
+        """Misfit and Jacobian about the physics' unknowns x_0; `near` is an earlier result of this method, or None."""
         physics = self.physics.linearise(x_0, tolerance, None if near is None else near.physics)
         return LinearisedObservations(self.groups, physics, self._misfit(physics.fields))
 

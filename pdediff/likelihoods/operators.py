@@ -23,6 +23,18 @@ class LinearOperator(Protocol):
         ...
 
 
+class Identity:
+    """Every value of a field (B, m) is a datum."""
+
+    def __call__(self, field: Tensor) -> Tensor:
+        """The field itself."""
+        return field
+
+    def adjoint(self, data: Tensor) -> Tensor:
+        """The data themselves."""
+        return data
+
+
 class PointSensors:
     """Values of a field at points anywhere in the domain.
 

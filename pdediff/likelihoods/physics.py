@@ -1,87 +1,149 @@
 """Physics: from x_0 to the fields that sensors see.
 
-`SolverPhysics` is the exact mode: the coefficient a comes from x_0 through its parametrisation, the solution
-is u = S(a), and every derivative is that of the discrete solution map. A posterior sample then satisfies the PDE to the
-solver's tolerance, by construction.
+How is the solution u tied to the coefficient a? There is a class for each answer:
+
+    solver      u = S(a), exactly                                       (`likelihoods.solver`)
+    residual    A(a) u − b is noise of a stated standard deviation      (`likelihoods.residual`, `collocation`)
+    none        only as the joint prior of a and u ties them            (`likelihoods.prior_only`)
+
+With a joint prior x_0 holds both fields, although in an exact solve u follows from a. So a physics also says in which
+unknowns zeta the data are fitted (a alone; a and the residual; all of x_0) and how x_0 is completed from them.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.nn import functional
 
-from pdediff.likelihoods.gaussian import Fields
+from pdediff.denoisers.base import ErrorLaw
+from pdediff.likelihoods.operators import LinearOperator
 from pdediff.parametrisations import Parametrisation
-from pdediff.solvers.darcy import Darcy, Linearisation
-from pdediff.spaces import FunctionSpace
+from pdediff.solvers.darcy import Darcy
+from pdediff.spaces import Space
+
+Fields = dict[str, Tensor]
 
 
-class SolverPhysics:
-    """a = parametrisation(x_0), u = S(a).
+@dataclass(frozen=True)
+class Group:
+    """Data of one field through one operator.
 
     Parameters
     ----------
-    space: the space of x_0, with the one field "a".
-    parametrisation: from x_0 to the coefficient on the solver's grid.
-    darcy: the solver S.
+    field: name of the field: "a", "u", or what else the physics computes.
+    operator: from the field on cells and walls to data (B, m).
+    value: data (m,), in the field's unit.
+    sigma: standard deviation of the noise (m,), in the field's unit.
 
     """
 
-    def __init__(self, space: FunctionSpace, parametrisation: Parametrisation, darcy: Darcy) -> None:
-        self.space, self.parametrisation, self.darcy = space, parametrisation, darcy
+    field: str
+    operator: LinearOperator
+    value: Tensor
+    sigma: Tensor
+
+
+class LinearisedPhysics(Protocol):
+    """The fields at one zeta and their derivative."""
+
+    @property
+    def fields(self) -> Fields:
+        """The fields on cells and walls."""
+        ...
+
+    def tangent(self, dzeta: Tensor) -> Fields:
+        """Change of the fields under dzeta (B, K)."""
+        ...
+
+    def adjoint(self, fields_bar: Fields) -> Tensor:
+        """Gradient (B, K) from gradients of the fields; a missing field counts as zero."""
+        ...
+
+
+class Physics(ABC):
+    """What ties u to a in a Darcy problem.
+
+    Parameters
+    ----------
+    space: the space of x_0, with the field "a", and "u" if the prior is a joint one.
+    parametrisation: from x_a to the coefficient on the solver's grid.
+    darcy: the equation.
+    solution: from x_u to u, if the prior is a joint one.
+    bounds: values (D,) of x_0 that the fields are not computed beyond; none by default.
+
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        parametrisation: Parametrisation,
+        darcy: Darcy,
+        solution: Parametrisation | None = None,
+        bounds: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        self.space, self.parametrisation, self.darcy, self.solution = space, parametrisation, darcy, solution
+        self.bounds = bounds
+        self.penalties: list[Group] = []  # data that are not observed: the equation, where it is one
 
     def coefficient(self, x_0: Tensor) -> Tensor:
         """The coefficient a (B, ny, nx) of x_0 (B, D)."""
-        return self.parametrisation.field(self.space.grid_view(x_0)[:, 0])
+        return self.parametrisation.field(self.space.unflatten(x_0)["a"])
 
-    def fields(self, x_0: Tensor) -> Fields:
-        """Coefficient a and solution u on the cells, (B, ny, nx) each, in the dtype of x_0; differentiable."""
-        a = self.coefficient(x_0)
-        return {"a": a, "u": self.darcy.solve(a)}
+    @abstractmethod
+    def fields(self, x_0: Tensor, rtol: float | None = None) -> Fields:
+        """Coefficient a and solution u on the cells, (B, ny, nx) each, in the dtype of x_0; differentiable.
 
-    def observables(self, x_0: Tensor) -> Fields:
-        """Coefficient a and solution u on cells and walls, (B, ny + 2, nx + 2) each; differentiable."""
-        return self.frame(**self.fields(x_0))
+        A solve, where there is one, is to `rtol` (the solver's own tolerance if None).
+        """
 
     def frame(self, a: Tensor, u: Tensor) -> Fields:
         """Fields a and u on the cells (B, ny, nx), with their values on the walls; a is constant across a half-cell."""
         return {"a": replicate_walls(a), "u": self.darcy.with_walls(a, u)}
 
-    def linearise(self, x_0: Tensor, tolerance: float, near: "LinearisedSolver | None" = None) -> "LinearisedSolver":
-        """The fields of x_0 (B, D), to the solver's own tolerance, and their derivative to `tolerance`.
+    def observables(self, x_0: Tensor) -> Fields:
+        """What sensors see: a and u on cells and walls, (B, ny + 2, nx + 2) each; differentiable."""
+        return self.frame(**self.fields(x_0))
 
-        The solve starts from the solution of `near`: along the noise levels a changes slowly.
+    def log_prob(self, x_0: Tensor) -> Tensor:
+        """Logarithm of how credible the fields are as a solution: (B, D) -> (B,); 0 where they are one, or need not."""
+        return x_0.new_zeros(len(x_0))
+
+    def restrict(self, x_0: Tensor, law: ErrorLaw) -> tuple[Tensor, ErrorLaw]:
+        """The law of the unknowns zeta, from that of x_0: its mean (B, K') and its error law."""
+        return x_0, law
+
+    def clamp(self, zeta: Tensor) -> Tensor:
+        """Unknowns (B, K') that the physics is linearised at: zeta, inside the bounds."""
+        return zeta if self.bounds is None else zeta.clamp(*(bound.to(zeta) for bound in self.bounds))
+
+    def complete(self, zeta: Tensor) -> Tensor:
+        """x_0 (B, D) of the unknowns zeta."""
+        return zeta
+
+    @abstractmethod
+    def linearise(self, zeta: Tensor, tolerance: float, near: Any = None) -> LinearisedPhysics:
+        """The fields and their derivative at zeta (B, K'); `near` is an earlier result of this method, or None.
+
+        Solves inside the derivative may err by `tolerance`, relatively.
         """
-        solution = self.darcy.linearise(self.coefficient(x_0), u0=None if near is None else near.solution.u)
-        return LinearisedSolver(self.space, self.parametrisation, solution, tolerance)
 
+    def _x_a(self, values: Tensor) -> Tensor:
+        """Flat values of the field a as (B, ny', nx')."""
+        return values.unflatten(-1, self.space.shape_of("a"))
 
-@dataclass(frozen=True)
-class LinearisedSolver:
-    """Derivative of (a, u) with respect to x_0: one solve for each product."""
+    def _clamp_a(self, x_a: Tensor) -> Tensor:
+        if self.bounds is None:
+            return x_a
+        low, high = (bound.to(x_a) for bound in self.bounds)
+        part = self.space.part("a")
+        return x_a.clamp(low[part] if low.dim() else low, high[part] if high.dim() else high)
 
-    space: FunctionSpace
-    parametrisation: Parametrisation
-    solution: Linearisation
-    tolerance: float
-
-    @property
-    def fields(self) -> Fields:
-        """Coefficient a and solution u on cells and walls at the point of linearisation."""
-        return {"a": replicate_walls(self.solution.a), "u": self.solution.u_walls}
-
-    def tangent(self, dx: Tensor) -> Fields:
-        """Changes of a and u under dx (B, D)."""
-        da = self.parametrisation.tangent(self.solution.a, self.space.grid_view(dx)[:, 0])
-        return {"a": replicate_walls(da), "u": self.solution.tangent_walls(da, rtol=self.tolerance)}
-
-    def adjoint(self, fields_bar: Fields) -> Tensor:
-        """Gradient (B, D) from gradients of the padded fields."""
-        a_bar = self.solution.adjoint_walls(fields_bar["u"], rtol=self.tolerance) if "u" in fields_bar else 0.0
-        if "a" in fields_bar:
-            a_bar = a_bar + gather_walls(fields_bar["a"])
-        assert isinstance(a_bar, Tensor)
-        return self.parametrisation.adjoint(self.solution.a, a_bar)[:, None].flatten(1)
+    def _joint(self) -> Parametrisation:
+        if self.solution is None:
+            raise ValueError("this physics needs a joint prior, with fields a and u")
+        return self.solution
 
 
 def replicate_walls(field: Tensor) -> Tensor:

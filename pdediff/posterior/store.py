@@ -39,8 +39,9 @@ def save(posterior: Posterior, path: str | Path) -> None:
     # One chunk a draw: reading one sample reads one chunk. Level 1: noise in the low bits does not compress further.
     shape = (1, 1, *posterior.grid.shape)
     fields = {name: {"zlib": True, "complevel": 1, "shuffle": True, "chunksizes": shape} for name in posterior.fields}
+    content = tree.to_netcdf(engine="h5netcdf", encoding={"/posterior": fields})
     with replacing(path) as part:
-        tree.to_netcdf(part, engine="h5netcdf", encoding={"/posterior": fields})
+        part.write_bytes(content)  # HDF5 itself crashes the process when the disk is full
 
 
 def load(path: str | Path) -> Posterior:

@@ -106,7 +106,7 @@ def fields_figure(posterior: Posterior) -> Figure:
                 mark_sensors(axes, sensors)
                 handles["sensor of the field"] = Line2D([], [], ls="", marker="o", mfc="white", mec="black", ms=5)
             if panel.what == "mean" and name == "a" and posterior.phases and "a" in posterior.truth:
-                _draw_interface(axes, posterior)
+                draw_interface(axes, posterior)
                 handles["true interface"] = Line2D([], [], color=INTERFACE, lw=1.5)
             if is_sd:
                 bar = place(figure, x, top + heading + height + below + 0.14, width, 0.12)
@@ -209,7 +209,7 @@ def _error_map(figure: Figure, axes: Axes, bar: Axes, posterior: Posterior, name
     return caption
 
 
-def _draw_interface(axes: Axes, posterior: Posterior) -> None:
+def draw_interface(axes: Axes, posterior: Posterior) -> None:
     """Draw the line between the phases of the true coefficient."""
     assert posterior.phases is not None
     x, y = posterior.grid.centres()

@@ -25,7 +25,7 @@ from pdediff.solvers.grid import Grid
 DPI = 150
 WIDTH = 12.0
 TITLE, LABEL, TICK = 12.5, 11.5, 10.5
-INK, FAINT = "#222222", "#8a8a8a"
+INK, MUTED, FAINT = "#222222", "#5a5a5a", "#8a8a8a"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 FIELD_MAPS = {"a": "viridis", "u": "cividis"}
 SD_MAP, DIFFERENCE_MAP = "magma", "RdBu_r"

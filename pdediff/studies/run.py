@@ -2,10 +2,11 @@
 
     DIR/manifest.json    resolved case, its hash, versions, device, timings; written first: the folder has an owner
     DIR/samples/         finished batches of an unfinished run
-    DIR/posterior.nc, DIR/metrics.json, DIR/figures/*.png
+    DIR/posterior.nc, DIR/metrics.json, DIR/figures/*.png, DIR/report.html
 
-Running the same case again goes on where it stopped, and only reads when nothing is missing. A folder that holds
-another case is refused, with the difference.
+Running the same case again goes on where it stopped, however it stopped, and only reads when nothing is missing. The
+samples of finished batches stay until the manifest says that the run is complete. A folder that holds another case is
+refused, with the difference; so is one in which another process is working.
 """
 
 import json
@@ -23,13 +24,15 @@ from pdediff import __version__
 from pdediff.cases.case import Case
 from pdediff.cases.identity import difference
 from pdediff.cases.problem import Problem, build_problem
-from pdediff.posterior.files import write_json
+from pdediff.posterior.files import check_free, clear_parts, is_left_behind, locked, write_json
 from pdediff.posterior.metrics import metrics
 from pdediff.posterior.result import Posterior
 from pdediff.posterior.store import load, save
 from pdediff.report.figures import save_figures
+from pdediff.report.page import write_report
 from pdediff.solvers.errors import InputError
-from pdediff.studies.sample import Progress, Samples, draw_samples, peak_memory_mb, torch_settings
+from pdediff.studies.memory import PeakMemory
+from pdediff.studies.sample import Progress, Samples, Stop, draw_samples, torch_settings
 
 MANIFEST_FORMAT = "pdediff run 1"
 
@@ -57,27 +60,55 @@ def run(
     device: str = "cpu",
     force: bool = False,
     progress: Progress = lambda done, total, what: None,
+    stop: Stop = lambda: False,
 ) -> Run:
     """Run a case into `folder`, or finish or read a run that is there.
 
-    Raises InputError when the folder holds another case or something that is no run (`force` clears a run), and when
-    the device is not there.
+    Raises InputError as `check` does; Interrupted when `stop` says yes between two batches, which are kept; and
+    ConvergenceError.
+    """
+    if not check(case, folder, device, force) or (folder / "samples").exists():
+        with locked(folder), torch_settings():
+            if not _finished(case, folder, force):  # asked again: another process may have come first
+                _complete(case, folder, device, force, progress, stop)
+            shutil.rmtree(folder / "samples", ignore_errors=True)
+    return Run(folder, load(folder / "posterior.nc"), _read_metrics(folder / "metrics.json"))
+
+
+def check(case: Case, folder: Path, device: str = "cpu", force: bool = False) -> bool:
+    """Whether `folder` holds this case's finished run already. Nothing is written.
+
+    Raises InputError when the device is not there, and when the folder holds another case, something that is no run
+    (`force` clears a run), or the work of another process.
     """
     check_device(device)
-    if _finished(case, folder, force):
-        return Run(folder, load(folder / "posterior.nc"), json.loads((folder / "metrics.json").read_text()))
-    started = time.perf_counter()
-    with torch_settings():
-        problem = build_problem(case, device)  # before anything is written: it may find an error
-        _claim(case, folder, force)
-        samples = draw_samples(case, problem, folder / "samples", device, progress)
+    finished = _finished(case, folder, force)
+    check_free(folder)
+    return finished
+
+
+def check_device(device: str) -> None:
+    """Raise InputError for a device that PyTorch does not have here."""
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if device not in available:
+        raise InputError(f"--device {device}: not available on this machine; available: {', '.join(available)}")
+
+
+def _complete(case: Case, folder: Path, device: str, force: bool, progress: Progress, stop: Stop) -> None:
+    """Draw what samples are missing and write everything, the manifest last."""
+    started, memory = time.perf_counter(), PeakMemory()
+    problem = build_problem(case, device)  # before anything is written: it may find an error
+    manifest = _claim(case, folder, force)
+    samples = draw_samples(case, problem, folder / "samples", device, progress, stop)
     sampled = time.perf_counter()
-    posterior = _posterior(case, problem, samples)
+    posterior = _posterior(case, problem, samples, memory)
     save(posterior, folder / "posterior.nc")
     summary = {"case": case.name, "variants": {"run": metrics(posterior)}}
     write_json(summary, folder / "metrics.json")
-    save_figures(posterior, folder / "figures")
-    manifest = json.loads((folder / "manifest.json").read_text())
+    clear_parts(folder / "figures")
+    figures = save_figures(posterior, folder / "figures")
     manifest |= {
         "complete": True,
         "device": device if device == "cpu" else torch.cuda.get_device_name(device),
@@ -89,15 +120,9 @@ def run(
             "figures_and_files": round(time.perf_counter() - sampled, 2),
         },
     }
+    pages = {"run": posterior}, summary, {"run": manifest}, {"run": figures}
+    write_report(folder / "report.html", case.resolved(), *pages)
     write_json(manifest, folder / "manifest.json")
-    shutil.rmtree(folder / "samples", ignore_errors=True)
-    return Run(folder, posterior, summary)
-
-
-def check_device(device: str) -> None:
-    """Raise InputError for a device that PyTorch does not have here."""
-    if device != "cpu" and not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
-        raise InputError(f"--device {device}: not available on this machine; available: cpu")
 
 
 def _finished(case: Case, folder: Path, force: bool) -> bool:
@@ -113,20 +138,21 @@ def _finished(case: Case, folder: Path, force: bool) -> bool:
                 f"{folder}: holds another case ({changes}); choose another --out, or --force to start anew"
             )
         return bool(manifest.get("complete")) and all((folder / n).is_file() for n in ("posterior.nc", "metrics.json"))
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and all(map(is_left_behind, folder.iterdir()))):
         raise InputError(f"{folder}: is not empty and holds no run of pdediff; choose another --out")
     return False
 
 
-def _claim(case: Case, folder: Path, force: bool) -> None:
-    """Make the folder this case's; with `force`, an earlier run in it is cleared away."""
-    path = folder / "manifest.json"
+def _claim(case: Case, folder: Path, force: bool) -> dict[str, Any]:
+    """Make the folder this case's, and return its manifest; with `force`, an earlier run in it is cleared away.
+
+    The earlier manifest is replaced last: after a kill on the way the folder is still the earlier case's, incomplete.
+    """
     if force:
+        for name in ("posterior.nc", "metrics.json", "report.html"):
+            (folder / name).unlink(missing_ok=True)
         for name in ("samples", "figures"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("posterior.nc", "metrics.json", "manifest.json"):
-            (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
     manifest = {
         "format": MANIFEST_FORMAT,
         "name": case.name,
@@ -137,21 +163,38 @@ def _claim(case: Case, folder: Path, force: bool) -> None:
         | {name: version(name) for name in ("torch", "numpy", "scipy")},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    write_json(manifest, path)
+    write_json(manifest, folder / "manifest.json")
+    return manifest
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text())
-    except ValueError:  # neither JSON nor text
-        manifest = None
-    ours = isinstance(manifest, dict) and manifest.get("format") == MANIFEST_FORMAT
-    if not ours or not isinstance(manifest.get("case"), dict) or not isinstance(manifest.get("hash"), str):
+    manifest = _read_json(path)
+    if (
+        manifest.get("format") != MANIFEST_FORMAT
+        or not isinstance(manifest.get("case"), dict)
+        or not isinstance(manifest.get("hash"), str)
+    ):
         raise InputError(f"{path}: not a manifest of a pdediff run; choose another --out")
-    return dict(manifest)
+    return manifest
 
 
-def _posterior(case: Case, problem: Problem, samples: Samples) -> Posterior:
+def _read_metrics(path: Path) -> dict[str, Any]:
+    table = _read_json(path)
+    if not table:
+        raise InputError(f"{path}: damaged; --force starts anew")
+    return table
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if there is none."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:  # neither JSON nor text
+        content = None
+    return content if isinstance(content, dict) else {}
+
+
+def _posterior(case: Case, problem: Problem, samples: Samples, memory: PeakMemory) -> Posterior:
     observations = problem.observations
     observations.predicted = _in_order(problem, samples)
     return Posterior(
@@ -166,7 +209,7 @@ def _posterior(case: Case, problem: Problem, samples: Samples) -> Posterior:
             "seconds_per_sample": float(samples.seconds.mean()),
             "network_evaluations": float(samples.network_evaluations.mean()),
             "pde_solves": float(samples.pde_solves.mean()),
-            "peak_memory_mb": peak_memory_mb(),
+            "peak_memory_mb": memory.megabytes(),
         },
         attrs={
             "case": case.name,

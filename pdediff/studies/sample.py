@@ -1,30 +1,34 @@
 """Posterior samples of a problem, in batches that are kept as soon as they are done.
 
-Sample i of a run draws its noise from its own generator, seeded by (seed, i), so that it does not matter which batch it
-is in and an interrupted run goes on where it stopped.
+Sample i of a run draws its noise from its own generator, seeded by (seed, i), whatever batch it is in. Batches are cut
+at multiples of their size, so a run that goes on later computes the same batches, and on the same device it ends with
+the same samples to the last bit. With another batch size they agree to the accuracy of the inner solves.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import Tensor
 
+from pdediff import __version__
 from pdediff.cases.case import Case
+from pdediff.cases.method import Method, build_method
 from pdediff.cases.problem import Problem
-from pdediff.guidance.renoise import ACCURACY, renoise
 from pdediff.noise import Generators
-from pdediff.posterior.files import replacing
-from pdediff.solvers.errors import ConvergenceError, InputError
+from pdediff.posterior.files import clear_parts, replacing
+from pdediff.solvers.errors import ConvergenceError, InputError, Interrupted
 
-FINAL_RTOL = 1e-11  # of the float64 solve that gives every sample its u
+FINAL_RTOL = 1e-11  # of the float64 solve that gives every sample its u, where physics is exact
 
 Progress = Callable[[int, int, str], None]  # done, total, what
+Stop = Callable[[], bool]
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Samples:
 
     Parameters
     ----------
-    a, u: fields (n, ny, nx), float64; u solves the PDE for a.
+    a, u: fields (n, ny, nx), float64.
     predicted: noise-free data (n, m).
     relative_residual: ‖A u − b‖₂/‖b‖₂ (n,).
     seconds, network_evaluations, pde_solves: of each sample (n,).
@@ -49,70 +53,92 @@ class Samples:
     pde_solves: np.ndarray
 
 
-def draw_samples(case: Case, problem: Problem, folder: Path, device: str, progress: Progress) -> Samples:
-    """All samples of a case; finished batches are found in and kept in `folder`."""
-    n, batch = case.sampling.samples, case.sampling.batch
-    folder.mkdir(parents=True, exist_ok=True)
-    done = {int(i): path for path in sorted(folder.glob("batch-*.safetensors")) for i in load_file(path)["index"]}
-    missing = [i for i in range(n) if i not in done]
-    levels = ACCURACY[case.guidance.accuracy].levels
-    for start in range(0, len(missing), batch):
-        indices = missing[start : start + batch]
+def draw_samples(case: Case, problem: Problem, folder: Path, device: str, progress: Progress, stop: Stop) -> Samples:
+    """All samples of a case; finished batches are found in and kept in `folder`, which no other process may use.
 
-        def on_level(level: int, count: int, indices: list[int] = indices, start: int = start) -> None:
-            finished = n - len(missing) + start
-            progress(
-                finished * levels + level * len(indices), n * levels, f"samples {finished}–{finished + len(indices)}"
+    `stop` is asked between batches. Raises Interrupted when it says yes; ConvergenceError when a sample goes astray.
+    """
+    n, batch, method = case.sampling.samples, case.sampling.batch, build_method(case, problem, device)
+    mark = {"case": case.hash, "pdediff": __version__}
+    folder.mkdir(exist_ok=True)
+    clear_parts(folder)
+    done = _kept(folder, mark)
+
+    def go_on() -> None:
+        if stop():
+            raise Interrupted(
+                f"{folder.parent}: interrupted after {len(done)} of {n} samples; the same command goes on from there"
             )
 
+    for start in range(0, n, batch):
+        indices = [i for i in range(start, min(start + batch, n)) if i not in done]
+        if not indices:
+            continue
+        go_on()
+
+        def on_level(level: int, count: int, indices: list[int] = indices, before: int = len(done)) -> None:
+            what = f"samples {indices[0] + 1}–{indices[-1] + 1} of {n}"
+            progress(before * count + level * len(indices), n * count, what)
+
+        arrays = _draw_batch(problem, method, Generators(case.sampling.seed, indices), on_level) | {
+            "index": np.array(indices)
+        }
         with replacing(folder / f"batch-{indices[0]:06d}.safetensors") as part:
-            save_file(_draw_batch(case, problem, indices, device, on_level), part)
-    rows: dict[str, list[np.ndarray]] = {}
-    order: list[np.ndarray] = []
-    for path in sorted(folder.glob("batch-*.safetensors")):
-        arrays = load_file(path)
-        order.append(arrays.pop("index"))
-        for name, values in arrays.items():
-            rows.setdefault(name, []).append(values)
-    rank = np.argsort(np.concatenate(order))
-    return Samples(**{name: np.concatenate(parts)[rank] for name, parts in rows.items()})
+            part.write_bytes(save(arrays, mark))
+        done |= _rows(arrays)
+    go_on()
+    return Samples(**{field.name: np.stack([done[i][field.name] for i in range(n)]) for field in fields(Samples)})
+
+
+def _kept(folder: Path, mark: dict[str, str]) -> dict[int, dict[str, np.ndarray]]:
+    """The samples in finished batches; files that are cut short or have another mark go, to be drawn anew."""
+    done: dict[int, dict[str, np.ndarray]] = {}
+    for path in folder.glob("batch-*.safetensors"):
+        try:
+            with safe_open(path, "numpy") as file:
+                whole = file.metadata() == mark
+                arrays = {name: file.get_tensor(name) for name in file.keys()} if whole else {}  # noqa: SIM118
+        except SafetensorError:
+            whole = False
+        if whole:
+            done |= _rows(arrays)
+        else:
+            path.unlink()
+    return done
+
+
+def _rows(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
+    """A batch, sample by sample."""
+    return {int(i): {name: values[k] for name, values in arrays.items()} for k, i in enumerate(arrays["index"])}
 
 
 def _draw_batch(
-    case: Case, problem: Problem, indices: list[int], device: str, on_level: Callable[[int, int], None]
+    problem: Problem, method: Method, generators: Generators, on_level: Callable[[int, int], None]
 ) -> dict[str, np.ndarray]:
+    """A sample for each generator: the arrays of `Samples`."""
     started, solves = time.perf_counter(), problem.physics.darcy.solves
-    annealing = ACCURACY[case.guidance.accuracy]
-    generators = Generators(case.sampling.seed, indices)
-    with torch.inference_mode():
+    with torch.no_grad():  # inference mode would forbid gradients through the network to those who want them
         try:
-            z = renoise(problem.prior.denoiser, problem.likelihood, generators, annealing, on_level, device)
+            z = method(generators, on_level)
         except InputError as error:  # the input was right; a sample has left what the solver can take
             raise ConvergenceError(f"sampling went astray: {error}") from error
-        a = problem.physics.coefficient(z.double())
-        darcy = problem.physics.darcy
-        u = darcy.solve(a, rtol=FINAL_RTOL)
-        observables = problem.physics.frame(a, u)
-        predicted = problem.likelihood.read(observables)
-        residual = darcy.relative_residual(a, u)
-    count = len(indices)
-    arrays = {"a": a, "u": u, "predicted": predicted, "relative_residual": residual}
-    return {name: value.cpu().numpy() for name, value in arrays.items()} | {
-        "index": np.array(indices),
+        arrays = {name: value.cpu().numpy() for name, value in _fields(problem, z).items()}
+    count = len(generators)
+    return arrays | {
         "seconds": np.full(count, (time.perf_counter() - started) / count),
-        "network_evaluations": np.full(count, annealing.levels),
-        "pde_solves": np.full(count, (darcy.solves - solves) / count),
+        "network_evaluations": np.full(count, method.evaluations),
+        "pde_solves": np.full(count, (problem.physics.darcy.solves - solves) / count),
     }
 
 
-def peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far, in MB; None where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+def _fields(problem: Problem, z: Tensor) -> dict[str, Tensor]:
+    """What samples z (B, D) of x_0 are in the fields' units: a, u, predicted and relative_residual of `Samples`."""
+    darcy = problem.physics.darcy
+    fields = problem.physics.fields(z.double(), FINAL_RTOL)
+    return fields | {
+        "predicted": problem.likelihood.read(problem.physics.frame(**fields)),
+        "relative_residual": darcy.relative_residual(**fields),
+    }
 
 
 @contextmanager

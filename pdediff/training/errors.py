@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,17 +22,21 @@ def measure_errors(
     generator: torch.Generator,
     count: int = 256,
     batch: int = 32,
-) -> tuple[CalibratedErrors, list[dict[str, float]]]:
+) -> tuple[CalibratedErrors, list[dict[str, Any]]]:
     """Denoise `count` functions at 19 noise levels.
 
-    Returns the calibrated error law, and for the card a row per level: s and the mean square error.
+    Returns the calibrated error law, and for the card a row per level: s and the mean square error (a list of one for
+    each channel, if there are several).
     """
     s_levels = torch.logspace(math.log10(S_MIN), math.log10(S_MAX), LEVELS, dtype=torch.float64)
-    spread = 3 * denoiser.preconditioning.sigma_data
-    first = draw(batch)
-    low = max(float(first.min()), denoiser.preconditioning.mean - spread)
-    high = min(float(first.max()), denoiser.preconditioning.mean + spread)
-    nodes = torch.linspace(low, high, NODES, dtype=torch.float64)
+    first = draw(batch).double().cpu()
+    mean, sigma_data = (
+        torch.as_tensor(v, dtype=torch.float64).expand(first.shape[1])
+        for v in (denoiser.preconditioning.mean, denoiser.preconditioning.sigma_data)
+    )
+    low = torch.maximum(first.amin(dim=(0, 2, 3)), mean - 3 * sigma_data)
+    high = torch.minimum(first.amax(dim=(0, 2, 3)), mean + 3 * sigma_data)
+    nodes = low[:, None] + (high - low)[:, None] * torch.linspace(0, 1, NODES, dtype=torch.float64)
     tables, spectra, rows = [], [], []
     for s in s_levels.tolist():
         pairs = []
@@ -41,10 +46,13 @@ def measure_errors(
             prediction = denoiser.denoise(x_0 + s * g, torch.full((batch,), s, device=x_0.device, dtype=x_0.dtype))
             pairs.append((prediction.double().cpu(), (x_0 - prediction).double().cpu()))
         prediction, error = (torch.cat(part) for part in zip(*pairs, strict=True))
-        table = tabulate(prediction, error.square(), nodes).clamp(min=FLOOR * denoiser.preconditioning.sigma_data**2)
+        channels = list(zip(prediction.unbind(1), error.unbind(1), nodes, sigma_data**2, strict=True))
+        table = torch.stack([tabulate(p, e.square(), n).clamp(min=FLOOR * float(v)) for p, e, n, v in channels])
+        deviation = [interpolate(p, n, v).sqrt() for (p, _, n, _), v in zip(channels, table, strict=True)]
         tables.append(table)
-        spectra.append(cosine_spectrum(correlation(error, interpolate(prediction, nodes, table).sqrt())))
-        rows.append({"s": round(s, 4), "mse": float(f"{float(error.square().mean()):.4g}")})
+        spectra.append(cosine_spectrum(correlation(error, torch.stack(deviation, dim=1))))
+        mse = [float(f"{float(e.square().mean()):.4g}") for _, e, _, _ in channels]
+        rows.append({"s": round(s, 4), "mse": mse[0] if len(mse) == 1 else mse})
     return CalibratedErrors(s_levels, nodes, torch.stack(tables), torch.stack(spectra).float()), rows
 
 

@@ -2,7 +2,7 @@
 
 Data is drawn from its law at every step, so there is no data set to overfit and no epoch. Everything that the next step
 depends on (weights, average, optimiser, generator) is in the checkpoint: a resumed run continues as if it had never
-stopped.
+stopped, whether it was asked to or killed.
 """
 
 import json
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pdediff.denoisers.grid_operator import GridOperatorDenoiser
@@ -27,7 +28,7 @@ Progress = Callable[[int, int, float], None]  # step, steps, smoothed loss
 class Training:
     """One training run in a folder: `state.json`, the `state-STEP.safetensors` that it names, and `loss.csv`.
 
-    `loss.csv` has a line `step,loss,learning rate` for every step.
+    `loss.csv` has a line `step,loss,learning rate` for every step. Only one process at a time may use the folder.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class Training:
 
     Raises
     ------
-    InputError: the folder holds a run of another recipe.
+    InputError: the folder holds a run of another recipe, or a damaged one.
 
     """
 
@@ -59,7 +60,7 @@ class Training:
         self.step, self.smoothed, self.seconds = 0, math.nan, 0.0
         if (folder / "state.json").exists():
             self._restore()
-        self._forget_lines_after_checkpoint()
+        self._forget_what_a_kill_left()
 
     def run(
         self, progress: Progress | None = None, stop: Callable[[], bool] = lambda: False, save_seconds: float = 120.0
@@ -132,8 +133,7 @@ class Training:
             tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
         tensors["generator"] = self.generator.get_state()
         name = f"state-{self.step}.safetensors"
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, self.folder / (name + ".part"))
-        os.replace(self.folder / (name + ".part"), self.folder / name)
+        _write(self.folder / name, save({k: v.detach().contiguous().cpu() for k, v in tensors.items()}))
         state = {
             "step": self.step,
             "smoothed": self.smoothed,
@@ -141,17 +141,19 @@ class Training:
             "file": name,
             "recipe": self.recipe.model_dump(mode="json"),
         }
-        (self.folder / "state.json.part").write_text(json.dumps(state, indent=1))
-        os.replace(self.folder / "state.json.part", self.folder / "state.json")
+        _write(self.folder / "state.json", json.dumps(state, indent=1).encode())
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != name:
                 old.unlink()
 
     def _restore(self) -> None:
-        state = json.loads((self.folder / "state.json").read_text())
-        if state["recipe"] != self.recipe.model_dump(mode="json"):
+        try:
+            state = json.loads((self.folder / "state.json").read_text())
+            recipe, tensors = state["recipe"], load_file(self.folder / state["file"])
+        except (ValueError, KeyError, TypeError, FileNotFoundError, SafetensorError) as error:
+            raise InputError(f"{self.folder}: damaged checkpoint ({error}); choose another folder") from None
+        if recipe != self.recipe.model_dump(mode="json"):
             raise InputError(f"{self.folder}: holds a training run of another recipe; choose another folder")
-        tensors = load_file(self.folder / state["file"])
         self.step, self.smoothed, self.seconds = state["step"], state["smoothed"], state["seconds"]
         self.network.load_state_dict(_strip(tensors, "network."))
         self.average.state = {k: v.to(self.device) for k, v in _strip(tensors, "average.").items()}
@@ -163,11 +165,13 @@ class Training:
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
         self.generator.set_state(tensors["generator"])
 
-    def _forget_lines_after_checkpoint(self) -> None:
-        """Drop loss lines of steps that were lost with a kill, so that every step has one line."""
+    def _forget_what_a_kill_left(self) -> None:
+        """Drop half-written files, and the loss lines of steps after the checkpoint, so that every step has one."""
+        for part in self.folder.glob("*.part"):
+            part.unlink()
         path = self.folder / "loss.csv"
         if path.exists():
-            path.write_text("".join(path.read_text().splitlines(True)[: self.step]))
+            _write(path, b"".join(path.read_bytes().splitlines(True)[: self.step]))
 
 
 def noise_levels(law: NoiseLevels, count: int, generator: torch.Generator) -> Tensor:
@@ -176,6 +180,17 @@ def noise_levels(law: NoiseLevels, count: int, generator: torch.Generator) -> Te
     u = (torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)) / count
     z = torch.erfinv(2 * u.clamp(1e-4, 1 - 1e-4) - 1) * math.sqrt(2)
     return (law.mean + law.sd * z).clamp(math.log(law.low), math.log(law.high)).exp()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file by rename: it is whole, or what it was before."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -36,6 +36,25 @@ class TwoPhase(_Section):
         return self
 
 
+class Solution(_Section):
+    """The solution u as a second channel: −∇·(a∇u) = source on the unit square, u = boundary on its walls.
+
+    The network sees (u − mean)/sd times `amplitude`. White noise of one level hides a smooth field less than a rough
+    one, and a field of larger amplitude less still: the amplitude says which of a and u is settled first.
+    """
+
+    pde: Literal["darcy"] = "darcy"
+    boundary: float = Field(default=0.0, description="u on the walls")
+    source: float = Field(default=1.0, description="f, the same everywhere")
+    amplitude: float = Field(default=4.0, gt=0, le=100, description="standard deviation of the channel")
+
+    @model_validator(mode="after")
+    def _not_constant(self) -> "Solution":
+        if self.source == 0:
+            raise ValueError("without a source u is the same everywhere and there is nothing to learn")
+        return self
+
+
 class UNetShape(_Section):
     """Size of the U-Net."""
 
@@ -86,6 +105,7 @@ class Recipe(_Section):
     """A whole recipe."""
 
     law: TwoPhase = Field(description="what is drawn")
+    solution: Solution | None = Field(default=None, description="the solution, for a joint prior of a and u")
     network: UNetShape = Field(default=UNetShape(), description="what learns it")
     noise: NoiseLevels = Field(default=NoiseLevels(), description="the noise it is learnt at")
     training: Optimisation = Field(description="for how long, and how")

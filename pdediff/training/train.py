@@ -8,20 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pdediff import __version__
-from pdediff.datasets.coefficients import TwoPhaseLaw
-from pdediff.datasets.random_fields import benchmark_field
 from pdediff.denoisers import weights
 from pdediff.training.errors import measure_errors
+from pdediff.training.functions import functions_of
 from pdediff.training.loop import Progress, Training
-from pdediff.training.recipe import HELD_OUT_SEED, Recipe, TwoPhase
-
-
-def law_of(section: TwoPhase) -> TwoPhaseLaw:
-    """The coefficient law that a recipe names."""
-    return TwoPhaseLaw(benchmark_field(section.shape, section.alpha, section.tau), section.low, section.high)
+from pdediff.training.recipe import HELD_OUT_SEED, Recipe
 
 
 def train(
@@ -38,30 +31,26 @@ def train(
     Returns the card, or None when `stop` ended the run early (a checkpoint is left in `folder`). Raises InputError when
     `folder` holds a run of another recipe.
     """
-    law = law_of(recipe.law)
+    functions = functions_of(recipe)
     card: dict[str, Any] = {
         "name": name,
-        "fields": ["a"],
-        "shape": list(law.shape),
-        "parametrisation": {"kind": "two-phase", "low": law.low, "high": law.high},
+        "shape": list(recipe.law.shape),
+        **functions.card,
         "law": recipe.law.model_dump(mode="json"),
         "network": recipe.network.model_dump(mode="json"),
-        "preconditioning": {"sigma_data": 1.0, "mean": 0.0},  # x = ±1, either phase with probability one half
     }
     torch.manual_seed(recipe.training.seed)
     denoiser = weights.build(card)
     denoiser.network.to(device)
     denoiser.precision = getattr(torch, recipe.training.precision)
-
-    def draw(count: int, generator: torch.Generator) -> Tensor:
-        return law.sample_x(count, generator)[:, None]
-
-    training = Training(recipe, denoiser, draw, folder)
+    training = Training(recipe, denoiser, functions.draw, folder)
     if not training.run(progress, stop):
         return None
     denoiser.precision = torch.float32
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
-    denoiser.calibration, held_out = measure_errors(denoiser, lambda n: draw(n, generator).to(device), generator)
+    denoiser.calibration, held_out = measure_errors(
+        denoiser, lambda n: functions.draw(n, generator).to(device), generator
+    )
     card |= {
         "parameters": sum(p.numel() for p in denoiser.network.parameters()),
         "training": recipe.training.model_dump(mode="json") | {"noise": recipe.noise.model_dump(mode="json")},

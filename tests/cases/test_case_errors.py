@@ -1,5 +1,6 @@
 """Every mistake in a case file gives one line: the file, the line of the mistake, and the nearest valid spelling."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -78,12 +79,14 @@ MUTATIONS = [  # what is written instead of what, the line to blame, parts of th
     ("  accuracy: normal", "  accuracy:", 30, ["guidance.accuracy", "is empty"]),
     ("truth: {seed: 7, refine: 2}", "truth:", 22, ["observations.truth", "is empty"]),
     # types
+    ("pde: darcy", "pde:", 1, ["pde: is empty"]),
+    ("domain: {x: [0, 2], y: [0, 1], unit: m}", "domain: m", 4, ["grid.domain", "with keys x, y, unit", "'m'"]),
     ("[16, 32]", "16", 3, ["grid.shape", "must be a list", "16"]),
     ("[16, 32]", "[16]", 3, ["grid.shape", "too few"]),
     ("[16, 32]", "[16, 32, 3]", 3, ["grid.shape", "at most 2"]),
     ("[16, 32]", '[16, "32"]', 3, ["grid.shape[1]", "whole number", "'32'"]),
     ("[16, 32]", "[16, 32.0]", 3, ["grid.shape[1]", "whole number", "32.0"]),
-    ("[16, 32]", "[16, true]", 3, ["grid.shape[1]", "whole number", "True"]),
+    ("[16, 32]", "[16, true]", 3, ["grid.shape[1]", "whole number", "true"]),
     ("y: 0.5, rate", "y: no, rate", 13, ["source.wells[0].y", "must be a number", "'no'"]),
     ("  samples: 20", "  samples: twenty", 32, ["sampling.samples", "whole number", "'twenty'"]),
     ("guidance:\n  method: proximal\n  accuracy: normal", "guidance: proximal", 28, ["guidance", "section"]),
@@ -95,6 +98,9 @@ MUTATIONS = [  # what is written instead of what, the line to blame, parts of th
     # bounds
     ("[16, 32]", "[2, 32]", 3, ["grid.shape[0]", "at least 4", "2"]),
     ("[16, 32]", "[16, 5000]", 3, ["grid.shape[1]", "at most 4096"]),
+    ("x: [0, 2]", "x: [0, 2e9]", 4, ["grid.domain", "longer than 10000 times their width"]),
+    ("x: [0, 2]", "x: [1e-40, 2]", 4, ["grid.domain.x[0]", "at least 1e-30 in size (or 0)"]),
+    ("seed: 7", "seed: 4294967296", 22, ["observations.truth.seed", "less than 4.29497e+09"]),
     ("x: [0, 2]", "x: [2, 0]", 4, ["grid.domain.x", "must increase", "[0, 2]"]),
     ("x: [0, 2]", "x: [1, 1.0000000001]", 4, ["grid.domain.x", "too narrow"]),
     ("refine: 2", "refine: 9", 22, ["observations.truth.refine", "at most 8"]),
@@ -114,8 +120,8 @@ MUTATIONS = [  # what is written instead of what, the line to blame, parts of th
     ("placement: uniform", "placement: uniforme", 24, ["placement", "'uniform'"]),
     ("field: u, count", "field: h, count", 24, ["field", "valid: u, a"]),
     ("physics: solver", "physics: solvr", 27, ["unknown 'solvr'", "'solver'"]),
-    ("physics: solver", "physics: residual", 27, ["'residual' is not available", "available: solver"]),
-    ("method: proximal", "method: dps", 29, ["'dps' is not available", "available: proximal"]),
+    ("physics: solver", "physics: surrogate", 27, ["'surrogate' is not available", "available: solver"]),
+    ("method: proximal", "method: esmda", 29, ["'esmda' is not available", "available: proximal"]),
     ("accuracy: normal", "accuracy: hihg", 30, ["guidance.accuracy", "'high'"]),
     ("  two:", "  two/three:", 37, ["compare.two/three", "name"]),
     ("two: {physics: residual}", "two: {physics: residuall}", 37, ["unknown 'residuall'", "'residual'"]),
@@ -123,6 +129,11 @@ MUTATIONS = [  # what is written instead of what, the line to blame, parts of th
     ("two: {physics: residual}", "two: {compare: {}}", 37, ["no variants"]),
     ("two: {physics: residual}", "two: 3", 37, ["compare.two", "section"]),
     # what contradicts something else
+    ("  mean: 0.5", "  weights: w.safetensors", 16, ["prior.weights: contradicts law, variogram"]),
+    ("  seed: 3", "  seed: 3\n  prior: two-phase-64", 34, ["'prior' in sampling", "belongs to the top level"]),
+    ("right: {value: 0}", "right: {value: ''}", 7, ["boundary.right.value", "is empty text"]),
+    ("{sigma: 1e-3, seed: 2}", "{seed: 2}", 26, ["observations.noise: needs sigma, or relative and floor"]),
+    ("[1.9, 0.9]", "[1.9]", 25, ["points[1]", "has too few numbers: [1.9]"]),
     ("right: {value: 0}", "right: {value: 0, flux: 1}", 7, ["boundary.right.flux", "contradicts value"]),
     ("right: {value: 0}", "right: {}", 7, ["boundary.right", "needs either value"]),
     ("right: {value: 0}", "right: {value: [0, 1]}", 7, ["boundary right", "2 numbers", "16 faces"]),
@@ -151,7 +162,7 @@ MUTATIONS = [  # what is written instead of what, the line to blame, parts of th
     ("physics: solver", "physics: !!python/name:os.system solver", 27, ["tag", "not allowed"]),
     ("physics: solver", "<<: {physics: solver}", 27, ["merge keys"]),
     ("physics: solver", "physics: s\x01", 27, ["not YAML", r"'\x01'"]),
-    ("pde: darcy", "pde: darcy\n---\npde: darcy", 2, ["not YAML", "single document"]),
+    ("pde: darcy", "pde: darcy\n---\npde: darcy", 2, ["not YAML", "second document"]),
 ]
 
 
@@ -219,6 +230,32 @@ def test_aliases_cannot_explode(tmp_path: Path) -> None:
     lines += [f"l{k}: &l{k} [{', '.join([f'*l{k - 1}'] * 10)}]" for k in range(1, 8)]
     with pytest.raises(InputError, match="more than 200000 values"):
         load_case(write(tmp_path, "\n".join(lines)))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "case.yaml/x"])
+def test_a_file_that_cannot_be_there(tmp_path: Path, name: str) -> None:
+    """A name that no disk takes, and a file used as a folder: still the line that names it."""
+    start, end = CASE.index("  truth"), CASE.index("physics: solver")
+    path = write(tmp_path, f"{CASE[:start]}  file: {name}\n{CASE[end:]}")
+    with pytest.raises(
+        InputError, match=r"case.yaml:22: .*(more than 255 characters|cannot be read: Not a directory)$"
+    ):
+        load_case(path)
+    with pytest.raises(
+        InputError, match=r"^--set '?observations.file=.*: cannot be read: (File name too long|Not a dir)"
+    ):
+        load_case(path, [f"observations.file={name}"])
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe would be waited for, a device may have no end, and each can be read only once: refused."""
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match=r"pipe.yaml: is not a regular file; save the case file on a disk"):
+        load_case(pipe)
+    path = write(tmp_path, CASE + " " * 2**20)
+    with pytest.raises(InputError, match=r"case.yaml: is larger than 1 MiB; too large for a case file"):
+        load_case(path)
 
 
 def test_missing_case_file_names_its_neighbour(tmp_path: Path) -> None:

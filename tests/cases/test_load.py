@@ -11,6 +11,7 @@ import pytest
 import pdediff.cases.files
 from pdediff.cases.case import Case
 from pdediff.cases.load import load_case, load_variant
+from pdediff.cases.overrides import LARGEST_SEED
 from pdediff.cases.prior import LogNormalPrior, ShippedPrior, WeightsPrior
 from pdediff.solvers.boundary import Flux, Value
 from pdediff.solvers.errors import InputError
@@ -30,9 +31,16 @@ def card(folder: Path, name: str, shape: tuple[int, int] = (64, 64), weights: by
     (folder / f"{name}.safetensors").write_bytes(weights)
     path = folder / f"{name}.json"
     digest = hashlib.sha256(weights).hexdigest()
-    path.write_text(
-        json.dumps({"format": "pdediff-denoiser-1", "shape": list(shape), "fields": ["a"], "sha256": digest})
-    )
+    content = {
+        "format": "pdediff-denoiser-1",
+        "shape": list(shape),
+        "fields": ["a"],
+        "law": {"name": "two-phase", "shape": list(shape), "alpha": 2.0, "tau": 3.0, "low": 3.0, "high": 12.0},
+        "network": {"patch": 2, "widths": [8, 16], "blocks": 1, "attention": True},
+        "preconditioning": {"sigma_data": 1.0, "mean": 0.0},
+        "sha256": digest,
+    }
+    path.write_text(json.dumps(content))
     return path
 
 
@@ -77,7 +85,7 @@ def test_the_sparse_case_is_the_printed_one() -> None:
 def test_defaults(tmp_path: Path) -> None:
     """Only pde, grid, prior and observations are needed; all seeds differ."""
     case = case_of(tmp_path, MINIMAL)
-    assert case.physics == "solver"
+    assert case.physics.kind == "solver"
     assert (case.guidance.method, case.guidance.accuracy) == ("proximal", "normal")
     assert case.source.value == 0
     assert case.boundary.build().evaluate(case.grid.build())["top"].tolist() == [0] * 12
@@ -164,6 +172,9 @@ def test_set_changes_one_key(tmp_path: Path) -> None:
         ("sampling.samples", "--set sampling.samples: must be key=value"),
         ("sampling.samples=", "--set sampling.samples=: no value after '='"),
         ("=3", "--set =3: must be key=value"),
+        ("prior=null", "--set prior=null: missing key 'prior'"),
+        ("sampling.seed=-1", "--set sampling.seed=-1: sampling.seed: must be at least 0, got -1"),
+        ("sampling=3", "--set sampling=3: sampling: must be a section with keys samples, seed, batch; got 3"),
         ("pde.kind=1", "--set pde.kind=1: pde is 'darcy', which has no key 'kind'"),
         ("sampling=[1", "--set sampling=[1: not YAML"),
         ("observations.sensors.count.x=1", "--set observations.sensors.count.x=1: observations.sensors.count is 5"),
@@ -189,8 +200,12 @@ def test_seed_is_a_new_problem(tmp_path: Path) -> None:
     assert not np.array_equal(
         case_of(tmp_path, text, seed=1).place_sensors().x[:5], case_of(tmp_path, text).place_sensors().x[:5]
     )
-    with pytest.raises(InputError, match="--seed -1: must be between"):
-        case_of(tmp_path, text, seed=-1)
+    largest = seeds(case_of(tmp_path, text, seed=LARGEST_SEED))
+    assert largest[0] == 1000 * LARGEST_SEED
+    assert 2**32 - 2000 < max(largest) < 2**32  # torch's generators take a seed's low 32 bits: none may be longer
+    for seed in (-1, LARGEST_SEED + 1, 2**70):
+        with pytest.raises(InputError, match=f"--seed {seed}: must be between 0 and {LARGEST_SEED}"):
+            case_of(tmp_path, text, seed=seed)
     with pytest.raises(InputError, match=r"case.yaml:5: sampling: must be a section"):
         case_of(tmp_path, MINIMAL + "sampling: 3\n", seed=1)
 
@@ -204,7 +219,7 @@ def test_variants_replace_keys(tmp_path: Path) -> None:
         "  few: {sampling: {samples: 2}, boundary: {left: {flux: 0}}}\n"
         "  trained: {grid: {shape: [64, 64]}, prior: two-phase-64}\n"
         "  default: {sampling: null}\n"
-        "  later: {physics: none, prior: two-phase-64-joint}\n"
+        "  later: {physics: surrogate}\n"
     )
     case = case_of(tmp_path, text)
     few = load_variant(case, "few")
@@ -214,8 +229,10 @@ def test_variants_replace_keys(tmp_path: Path) -> None:
     assert few.name == "case"
     assert isinstance(load_variant(case, "trained").prior, ShippedPrior)
     assert load_variant(case, "default").sampling.samples == 20
-    with pytest.raises(InputError, match=r"case.yaml:11: physics: 'none' is not available"):
+    with pytest.raises(InputError, match=r"case.yaml:11: physics: 'surrogate' is not available"):
         load_variant(case, "later")
+    with pytest.raises(InputError, match=r"case.yaml:12: missing key 'prior'"):
+        case_of(tmp_path, text + "  bare: {prior: null}\n")
     with pytest.raises(InputError, match="unknown variant 'fwe'; did you mean 'few'"):
         load_variant(case, "fwe")
 
@@ -249,7 +266,7 @@ def test_trained_priors(tmp_path: Path) -> None:
     (tmp_path / "mine.safetensors").write_bytes(b"weight")
     with pytest.raises(InputError, match=r"case.yaml:3: .*mine.safetensors: truncated, or not the weights"):
         case_of(tmp_path, own)
-    for content in ("{", "[]", '{"format": "other"}', '{"format": "pdediff-denoiser-1", "shape": "64"}', "[" * 9000):
+    for content in ("{", "[]", '{"format": "other"}', "[" * 9000):
         path.write_text(content)
         with pytest.raises(InputError, match=r"case.yaml:3: .*mine.json: not the card of trained weights"):
             case_of(tmp_path, own)

@@ -60,12 +60,14 @@ def test_every_key_is_described() -> None:
 
 
 def test_short_forms_are_in_the_schema() -> None:
-    """A bare name for a prior; one group of sensors for a list of one; names with their spellings."""
+    """A bare name for a prior and for physics; one group of sensors for a list of one; names with their spellings."""
     schema = case_schema()
     assert {"type": "string"} in schema["properties"]["prior"]["anyOf"]
-    assert len(schema["properties"]["prior"]["anyOf"]) == 4
+    assert {"$ref": "#/$defs/LogNormalPrior"} in schema["properties"]["prior"]["anyOf"]
     sensors = schema["$defs"]["ObservationsSection"]["properties"]["sensors"]
     assert [("$ref" in branch, branch.get("type")) for branch in sensors["anyOf"]] == [(True, None), (False, "array")]
-    assert schema["properties"]["physics"]["enum"] == ["solver"]
+    names, section = schema["properties"]["physics"]["anyOf"]
+    assert "solver" in names["enum"]
+    assert section == {"$ref": "#/$defs/PhysicsSection"}
     sigma = schema["$defs"]["NoiseSection"]["properties"]["sigma"]
     assert (sigma["type"], sigma["exclusiveMinimum"]) == ("number", 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pdediff.cli import app, main
-from pdediff.solvers.errors import ConvergenceError, InputError
+from pdediff.solvers.errors import ConvergenceError, InputError, Interrupted
 
 CASES = Path(__file__).parents[2] / "cases"
 LOG_NORMAL = str(CASES / "darcy-log-normal.yaml")
@@ -71,6 +71,7 @@ def test_wrong_input_is_exit_code_2_and_one_line(
         (InputError("case.yaml:3: two\nlines"), 2, "case.yaml:3: two lines\n"),
         (ConvergenceError("no convergence after 200 iterations"), 1, "pdediff: no convergence after 200 iterations\n"),
         (OSError(28, "No space left on device", "runs/x"), 1, "pdediff: runs/x: No space left on device\n"),
+        (Interrupted("x: interrupted after 4 of 8 samples"), 130, "pdediff: x: interrupted after 4 of 8 samples\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

@@ -59,13 +59,26 @@ def test_pointwise_variance_is_the_table(s, low, high):
     ln variance is linear in ln s: midway between 0.1 and 10 is 1; beyond the ends it is that of the last level.
     """
     levels = torch.tensor([0.1, 10.0, 20.0], dtype=torch.float64)
-    nodes = torch.tensor([-1.0, 1.0], dtype=torch.float64)
-    variance = torch.tensor([[0.01, 0.04], [1.0, 4.0], [2.0, 2.0]], dtype=torch.float64)
+    nodes = torch.tensor([[-1.0, 1.0]], dtype=torch.float64)
+    variance = torch.tensor([[[0.01, 0.04]], [[1.0, 4.0]], [[2.0, 2.0]]], dtype=torch.float64)
     errors = CalibratedErrors(levels, nodes, variance, normal(3, 1, 2, 2).exp())
     law = errors.law(torch.tensor([[-1.0, 1.0, 0.0, -5.0], [1.0, 1.0, 1.0, 1.0]]), s)
     expected = torch.tensor([[low, high, (low + high) / 2, low], [high, high, high, high]])
     torch.testing.assert_close(pointwise_variance(law), expected, rtol=1e-5, atol=0)
     assert law.deviation.dtype == law.root_spectrum.dtype == torch.float32
+
+
+def test_channels_have_laws_of_their_own():
+    """Two channels of independent errors: each has the variance of its own table, and no covariance with the other."""
+    nodes = torch.tensor([[-1.0, 1.0], [0.0, 10.0]], dtype=torch.float64)
+    variance = torch.tensor([[0.01, 0.04], [9.0, 16.0]], dtype=torch.float64).expand(2, 2, 2)
+    errors = CalibratedErrors(torch.tensor([0.1, 1.0]), nodes, variance, normal(2, 2, 2, 2).exp())
+    law = errors.law(torch.tensor([[-1.0, 1.0, 0.0, 0.0, 0.0, 10.0, 5.0, 20.0]]), 0.5)
+    expected = torch.tensor([[0.01, 0.04, 0.025, 0.025, 9.0, 16.0, 12.5, 16.0]])
+    torch.testing.assert_close(pointwise_variance(law), expected, rtol=1e-5, atol=0)
+    units = torch.eye(8)
+    root = torch.cat([law.root(unit[None]) for unit in units])
+    assert torch.equal((root.T @ root)[:4, 4:], torch.zeros(4, 4))
 
 
 class Synthetic:
@@ -122,11 +135,11 @@ def test_two_phase_errors_are_recovered():
         return torch.randint(0, 2, (n, 1, 16, 16), generator=generator).double() * 2 - 1
 
     errors, _ = measure_errors(Synthetic(lambda x, s: torch.tanh(x / s**2)), draw, generator, count=512, batch=128)
-    assert errors.nodes[0] == -1
-    assert errors.nodes[-1] == 1
+    assert errors.nodes[0, 0] == -1
+    assert errors.nodes[0, -1] == 1
     assert bool((errors.variance >= FLOOR).all())
     for level in (6, 7, 8):  # s = 0.8, 1.3, 2.0: predictions all over [−1, 1]
-        table, nodes = errors.variance[level], errors.nodes
+        table, nodes = errors.variance[level, 0], errors.nodes[0]
         inside = nodes.abs() < 0.9
         torch.testing.assert_close(table[inside], (1 - nodes**2)[inside], rtol=0, atol=0.15)
         assert float((table - 1 + nodes**2)[inside].abs().mean()) < 0.03

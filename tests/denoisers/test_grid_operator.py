@@ -120,18 +120,46 @@ def test_error_law_is_white_until_measured():
     law = denoiser(FunctionalSchedule()).error_law(points(), 2.0)
     assert isinstance(law, WhiteErrorLaw)
     assert law.r_t == pytest.approx(2 / (1 + (2 / 0.7) ** 2) ** 0.5)
-    nodes = torch.tensor([-1.0, 0.0, 1.5], dtype=torch.float64)
+    nodes = torch.tensor([[-1.0, 0.0, 1.5]], dtype=torch.float64)
     s = torch.tensor([0.1, 10.0], dtype=torch.float64)
-    calibration = CalibratedErrors(s, nodes, torch.ones(2, 3, dtype=torch.float64), torch.ones(2, 1, 8, 8))
+    calibration = CalibratedErrors(s, nodes, torch.ones(2, 1, 3, dtype=torch.float64), torch.ones(2, 1, 8, 8))
     measured = denoiser(calibration=calibration)
     assert isinstance(measured.error_law(points(), 2.0), CosineErrorLaw)
-    assert measured.bounds == pytest.approx((0.3 - 1.5 * 1.3, 0.3 + 1.5 * 1.3))
+    assert [float(v) for bound in measured.bounds for v in bound.unique()] == pytest.approx([-1.65, 2.25])
 
 
 def test_noise_range_and_bounds():
-    """From a fifth of sigma_data to the amplitude of a mode that holds a quarter of the power, sigma_data² D."""
+    """From a fifth of sigma_data to the amplitude of a mode that holds a quarter of the power, sigma_data² · 64."""
     assert denoiser().noise_range == pytest.approx((0.14, 0.7 * 8 / 2))
-    assert denoiser().bounds == pytest.approx((0.3 - 3.5, 0.3 + 3.5))
+    assert [float(v) for bound in denoiser().bounds for v in bound.unique()] == pytest.approx([-3.2, 3.8])
+
+
+def two_channels():
+    network = UNet(channels=2, patch=2, widths=(8, 16), blocks=1).eval()
+    return GridOperatorDenoiser(
+        network, FunctionSpace(("a", "u"), (8, 8)), Preconditioning((0.5, 4.0), (0.3, -1.0)), VESchedule()
+    )
+
+
+def test_channels_have_scalings_of_their_own():
+    """With F = 0 each channel is denoised as white Gaussian data of its own mean and sigma_data; the noise range spans
+    both; the bounds are five standard deviations; a loss of squared errors counts each channel in its own units."""
+    denoiser, s = two_channels(), torch.tensor([0.05, 1.0, 30.0])
+    x_t = torch.randn(3, 128, generator=torch.Generator().manual_seed(0))
+    for channel, (sigma, mean) in enumerate(((0.5, 0.3), (4.0, -1.0))):
+        x = x_t.unflatten(1, (2, 64))[:, channel]
+        expected = mean + (sigma**2 / (sigma**2 + s**2))[:, None] * (x - mean)
+        torch.testing.assert_close(denoiser(x_t, s).unflatten(1, (2, 64))[:, channel], expected, rtol=1e-5, atol=1e-6)
+    assert denoiser.noise_range == pytest.approx((0.1, 0.5 * 4 * 8))
+    low, high = (bound.unflatten(0, (2, 64))[:, 0] for bound in denoiser.bounds)
+    torch.testing.assert_close(low, torch.tensor([-2.2, -21.0]))
+    torch.testing.assert_close(high, torch.tensor([2.8, 19.0]))
+    x_0, g = torch.randn(2, 3, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    c_skip, c_out, _, _ = denoiser.preconditioning.coefficients(s)
+    mean = torch.tensor([0.3, -1.0])[:, None, None]
+    error = mean + c_skip[..., None, None] * (x_0 + s[:, None, None, None] * g - mean) - x_0
+    expected = (error / c_out[..., None, None]).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(denoiser.loss(x_0, g, s), expected)
 
 
 def test_refusals():

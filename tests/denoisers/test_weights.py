@@ -27,8 +27,8 @@ def saved(tmp_path):
     denoiser = weights.build(CARD)
     for parameter in denoiser.network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    s, nodes = torch.tensor([0.1, 1.0], dtype=torch.float64), torch.linspace(-1, 1, 3, dtype=torch.float64)
-    variance = torch.rand(2, 3, dtype=torch.float64) + 0.1
+    s, nodes = torch.tensor([0.1, 1.0], dtype=torch.float64), torch.linspace(-1, 1, 3, dtype=torch.float64)[None]
+    variance = torch.rand(2, 1, 3, dtype=torch.float64) + 0.1
     denoiser.calibration = CalibratedErrors(s, nodes, variance, torch.rand(2, 1, 8, 8))
     weights.save(denoiser, CARD, tmp_path / "prior.json")
     return denoiser, tmp_path / "prior.json"

@@ -37,6 +37,9 @@ class DenseLaw:
     def root_transposed(self, v):
         return v @ self.matrix
 
+    def covariance(self, v):
+        return self.root(self.root_transposed(v))
+
 
 @dataclass
 class LinearData:
@@ -77,7 +80,7 @@ def posterior():
 def step(w_0, e, about=ABOUT, inner=EXACT, precondition=None):
     """The proximal step on a batch of perturbations."""
     about = about.expand(len(w_0), D)
-    return proximal_step(X_0.expand(len(w_0), D), LAW, DATA.linearise(about), about, w_0, e, inner, precondition)
+    return proximal_step(X_0 + LAW.root(w_0), LAW, DATA.linearise(about), about, e, inner, precondition)
 
 
 def affine(about=ABOUT):
@@ -128,7 +131,7 @@ def test_gauss_newton_finds_the_mode_of_nonlinear_data():
     w_0, e = normal(2, K, seed=5), 0.5 * normal(2, M, seed=6)
     z = X_0.expand(2, D)
     for _ in range(60):
-        z = proximal_step(X_0.expand(2, D), law, data.linearise(z), z, w_0, e, EXACT)
+        z = proximal_step(X_0 + law.root(w_0), law, data.linearise(z), z, e, EXACT)
     w = w_0 - law.root_transposed(  # from w = w_0 − (J L)ᵀ λ with λ = F(z) − y − e at the minimum
         data.linearise(z).adjoint((z @ data.jacobian.T).sin() - data.y - e)
     )
@@ -199,5 +202,5 @@ def test_precision_is_kept(dtype):
     about = ABOUT.to(dtype).expand(2, D)
     misfit = data.linearise(about)
     for precondition in (None, Sensitivities(misfit).preconditioner(law)):
-        z = proximal_step(X_0.to(dtype).expand(2, D), law, misfit, about, w_0, e, InnerSolve(), precondition)
+        z = proximal_step(X_0.to(dtype) + law.root(w_0), law, misfit, about, e, InnerSolve(), precondition)
         assert z.dtype == dtype

@@ -9,9 +9,10 @@ import torch
 from pdediff.datasets.random_fields import CosineField
 from pdediff.denoisers.gaussian import GaussianDenoiser
 from pdediff.guidance.renoise import ACCURACY, renoise
-from pdediff.likelihoods.gaussian import GaussianObservations, Group
+from pdediff.likelihoods.gaussian import GaussianObservations
 from pdediff.likelihoods.operators import PointSensors
-from pdediff.likelihoods.physics import SolverPhysics
+from pdediff.likelihoods.physics import Group
+from pdediff.likelihoods.solver import SolverPhysics
 from pdediff.noise import Generators
 from pdediff.parametrisations import LogNormal
 from pdediff.solvers.darcy import Darcy

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pdediff.likelihoods.gaussian import GaussianObservations, Group
+from pdediff.likelihoods.gaussian import GaussianObservations
 from pdediff.likelihoods.operators import PointSensors
-from pdediff.likelihoods.physics import SolverPhysics
+from pdediff.likelihoods.physics import Group
+from pdediff.likelihoods.solver import SolverPhysics
 from pdediff.parametrisations import TwoPhase
 from pdediff.solvers.boundary import Boundary, Flux, Value
 from pdediff.solvers.darcy import Darcy, Well

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pdediff.likelihoods.physics import SolverPhysics, gather_walls, replicate_walls
+from pdediff.likelihoods.physics import gather_walls, replicate_walls
+from pdediff.likelihoods.solver import SolverPhysics
 from pdediff.parametrisations import LogNormal, TwoPhase
 from pdediff.solvers.boundary import Boundary, Flux, Value
 from pdediff.solvers.darcy import Darcy, Well

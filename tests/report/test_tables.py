@@ -73,7 +73,7 @@ def test_averages_carry_their_standard_errors() -> None:
     rows = averages_rows({"case": "c", "problems": list(range(20)), "mean": mean})
     assert rows == [
         ["", "c, 20 problems"],
-        ["a: wrong phase, posterior mean", "4.50 % ± 0.20 %"],
+        ["a: wrong phase, posterior mean", "4.50 ± 0.20 %"],
         ["data: chi² (1 is right)", "1.1"],
     ]
 

@@ -120,13 +120,42 @@ def test_a_folder_that_is_no_run_is_refused(case, tmp_path):
 
 
 def test_dry_run_and_absent_devices_write_nothing(case, tmp_path, capsys):
-    """`--dry-run` says what would run; a GPU that is not there is exit code 2. Neither makes the folder."""
+    """`--dry-run` says what would run; a device that is not there is exit code 2. Neither makes the folder."""
     out = tmp_path / "out"
-    assert command_line(["run", str(case.path), "--out", str(out), "--dry-run"]) == 0
+    arguments = ["run", str(case.path), "--out", str(out)]
+    assert command_line([*arguments, "--dry-run"]) == 0
     assert "would run" in capsys.readouterr().out
-    assert command_line(["run", str(case.path), "--out", str(out), "--device", "tpu"]) == 2
-    assert "--device tpu" in capsys.readouterr().err
+    for device in ("tpu", "cuda:99", "cuda:x"):
+        for more in ((), ("--dry-run",)):
+            assert command_line([*arguments, "--device", device, *more]) == 2
+            errors = capsys.readouterr().err
+            assert errors.startswith(f"--device {device}: not available on this machine; available: cpu")
+            assert errors.count("\n") == 1
     assert not out.exists()
+
+
+def test_dry_run_refuses_as_the_run_would(case, tmp_path, capsys):
+    """A folder of another case, or of no run: the same line and exit code with and without --dry-run."""
+    run(case, tmp_path / "run")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/thesis.tex").write_text("important")
+    for name in ("run", "thesis"):
+        errors = []
+        for more in ((), ("--dry-run",)):
+            assert command_line(["run", str(case.path), "--out", str(tmp_path / name), "--quiet", *more]) == 2
+            errors.append(capsys.readouterr().err)
+        assert errors[0] == errors[1] != ""
+    sets = [word for change in SMALL for word in ("--set", change)]
+    assert command_line(["run", str(case.path), "--out", str(tmp_path / "run"), "--dry-run", *sets]) == 0
+    assert capsys.readouterr().out.startswith(f"nothing to do: {tmp_path / 'run'} holds the finished run of darcy-csv")
+
+
+def test_damaged_metrics_are_said_so(case, tmp_path):
+    """A finished run whose metrics somebody has edited into no JSON: one line, not a traceback."""
+    run(case, tmp_path)
+    (tmp_path / "metrics.json").write_text('{"case":')
+    with pytest.raises(InputError, match=r"metrics\.json: damaged; --force starts anew"):
+        run(case, tmp_path)
 
 
 def test_an_error_found_while_building_writes_nothing(tmp_path, capsys):

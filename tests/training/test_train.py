@@ -8,8 +8,9 @@ import torch
 
 from pdediff.denoisers import weights
 from pdediff.solvers.errors import InputError
+from pdediff.training.functions import law_of
 from pdediff.training.recipe import Recipe
-from pdediff.training.train import law_of, train
+from pdediff.training.train import train
 
 RECIPE = Recipe(
     law={"name": "two-phase", "shape": [8, 16], "low": 2.0, "high": 8.0},

@@ -124,7 +124,7 @@ def test_measured_on_a_network():
         return torch.randint(0, 2, (count, 1, 8, 8), generator=generator).float() * 2 - 1
 
     errors, rows = measure_errors(denoiser, draw, generator, count=64, batch=32)
-    assert errors.variance.shape == (19, 41)
+    assert errors.variance.shape == (19, 1, 41)
     assert errors.spectrum.shape == (19, 1, 8, 8)
     assert len(rows) == 19
     for row, s in zip(rows, errors.s.tolist(), strict=True):
