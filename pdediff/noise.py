@@ -11,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pdediff.datasets.seeds import sample_seed
+
 
 class NoiseLaw(Protocol):
     """A centred Gaussian law on flattened functions (B, D)."""
@@ -37,7 +39,7 @@ class Generators:
 
     def __init__(self, seed: int, indices: Sequence[int], device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
-        self.generators = [torch.Generator(self.device).manual_seed(_mix(seed, index)) for index in indices]
+        self.generators = [torch.Generator(self.device).manual_seed(sample_seed(seed, index)) for index in indices]
 
     def __len__(self) -> int:
         return len(self.generators)
@@ -59,15 +61,3 @@ class WhiteNoise:
     def covariance(self, v: Tensor) -> Tensor:
         """C v = v."""
         return v
-
-
-def _mix(seed: int, index: int) -> int:
-    """A 63-bit seed for sample `index` of run `seed`.
-
-    torch's CPU generator reads the low 32 bits only, and 32 random bits would repeat among some ten thousand samples.
-    So the run's hash (splitmix64) is combined with an odd multiple of the index, which is a permutation of 32 bits.
-    """
-    z = (seed + 1) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    return (z ^ (z >> 31) ^ index * 0xD1B54A32D192ED03) & 0x7FFFFFFFFFFFFFFF

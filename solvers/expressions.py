@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pdediff.solvers.errors import InputError
 
+SHOWN = 60  # characters of a formula in a message
 MAX_LENGTH = 1000  # characters: no honest formula is longer, and the parser's depth stays bounded
 
 VARIABLES = ("x", "y")
@@ -98,10 +99,15 @@ class Expression:
         if wrong.any():
             k = np.unravel_index(np.argmax(wrong), wrong.shape)
             raise InputError(
-                f"expression {self.text!r} is not finite at {wrong.sum()} of {wrong.size} points, "
+                f"expression {_shown(self.text)} is not finite at {wrong.sum()} of {wrong.size} points, "
                 f"the first at (x, y) = ({x[k]:g}, {y[k]:g})"
             )
         return value
+
+
+def _shown(text: str) -> str:
+    """A formula as messages quote it: cut where it is long."""
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
 
 
 def _parse(text: str) -> ast.expr:
@@ -119,13 +125,13 @@ def _parse(text: str) -> ast.expr:
         if isinstance(error, InputError):
             raise
         reason = error.msg if isinstance(error, SyntaxError) else str(error) or "too deeply nested"
-        raise InputError(f"expression {text!r} cannot be read: {reason}") from None
+        raise InputError(f"expression {_shown(text)} cannot be read: {reason}") from None
     return tree
 
 
 def _check(node: ast.AST, text: str) -> None:
     """Refuse every node that is not arithmetic on known names."""
-    where = f"in expression {text!r}"
+    where = f"in expression {_shown(text)}"
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             try:

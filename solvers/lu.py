@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from pdediff.solvers.errors import ConvergenceError
 from pdediff.solvers.finite_volumes import Faces
 
 
@@ -43,4 +44,7 @@ def _factor(t_x: NDArray, t_y: NDArray, singular: bool) -> object:
     above = t_y[1:-1].ravel()
     beside = beside.ravel()[:-1]
     matrix = sparse.diags_array((-above, -beside, diagonal.ravel(), -beside, -above), offsets=(-nx, -1, 0, 1, nx))
-    return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    try:
+        return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    except RuntimeError:  # SuperLU: "Factor is exactly singular"
+        raise ConvergenceError("the equation is singular in floating point: its coefficient spans too much") from None

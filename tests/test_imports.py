@@ -15,6 +15,7 @@ import pytest
         ("pdediff.solvers.boundary", ["torch", "scipy"]),
         ("pdediff.solvers.expressions", ["torch", "scipy"]),
         ("pdediff.cases.load", ["torch", "scipy", "matplotlib"]),
+        ("pdediff.cases.generation", ["torch", "scipy", "matplotlib"]),
         ("pdediff.training.recipe", ["torch", "scipy", "numpy"]),
         ("pdediff.posterior.result", ["torch", "matplotlib"]),
         ("pdediff.guidance.renoise", ["pydantic", "matplotlib", "h5py", "pdediff.cases", "pdediff.solvers.darcy"]),

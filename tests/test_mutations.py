@@ -23,7 +23,7 @@ from pdediff.training.recipe import Recipe
 
 JARGON = ("Traceback", "Errno", "Input should", "<class", "object at 0x", "NoneType", "pydantic", "[type=")
 LONGEST = 300  # characters of a message after its place: what a user reads to the end
-QUICK = ("grid.shape=[16, 16]", "guidance.accuracy=fast", "sampling.samples=1", "sampling.batch=1")
+QUICK = ("grid.shape=[16, 16]", "physics=solver", "guidance.accuracy=fast", "sampling.samples=1", "sampling.batch=1")
 LAW = "prior={law: log-normal, variogram: {range: 0.3}}"
 
 
@@ -91,7 +91,8 @@ def judge(mutation: Mutation, folder: Path) -> tuple[bool, str, str | None]:
 
 def run_quickly(mutation: Mutation, folder: Path) -> str | None:
     """Run a valid mutation on a small grid; what is wrong with the answer, if anything."""
-    settings = (*QUICK, LAW) if b"two-phase" in mutation.files[CASE] or "mine.json" in mutation.files else QUICK
+    large = any(word in mutation.files[CASE] for word in (b"two-phase", b"weights:", b"law: gaussian"))
+    settings = (*QUICK, LAW) if large else QUICK
     options = [word for setting in settings for word in ("--set", setting)]
     place = folder / "out"
     code, _, err = call("run", str(folder / CASE), *mutation.options, *options, "--out", str(place), "--quiet")

@@ -22,7 +22,7 @@ from pdediff.cases.section import Name, Positive, Section, Seed, key_error
 from pdediff.cases.sensors import Sensors, place_all
 from pdediff.solvers.grid import Grid
 
-ZETA = 0.01  # stable on the problems that it was tried on; the best there were up to ten times as long
+ZETA = 0.01  # stable with a log-normal and with a two-phase prior, where 0.1 met the data better
 
 
 class GuidanceSection(Section):
@@ -33,7 +33,12 @@ class GuidanceSection(Section):
         description="The algorithm. proximal: Gauss–Newton steps and re-noising. dps: diffusion posterior sampling.",
     )
     accuracy: Literal["fast", "normal", "high"] = Field(
-        default="normal", description="Numbers of noise levels and of inner steps; nothing else is to be tuned."
+        default="normal", description="Numbers of noise levels and of inner steps: the only dial of proximal."
+    )
+    covariance: Literal["measured", "jacobian"] | None = Field(
+        default=None,
+        description="Of proximal: how the denoiser errs, as measured on held-out functions (default), or by its "
+        "Jacobian, which ties the errors of a to those of u; slower, and for physics none only.",
     )
     step: Literal["normalised", "sigma"] | None = Field(
         default=None, description="Of dps: the paper's step, divided by the misfit (default), or the true sigma's."
@@ -64,6 +69,8 @@ class GuidanceSection(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.method != "proximal" and self.covariance is not None:
+            raise key_error("covariance", f"only method proximal has a covariance; method is {self.method!r}")
         for key in ("step", "zeta", "sampler", "eta"):
             if self.method != "dps" and getattr(self, key) is not None:
                 raise key_error(key, f"only method dps has a {key}; method is {self.method!r}")

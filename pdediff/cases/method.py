@@ -1,7 +1,7 @@
 """From the `guidance:` of a case to the algorithm that draws its samples."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -62,7 +62,8 @@ class Proximal:
     def __call__(self, generators: Generators, progress: Progress) -> Tensor:
         """See `renoise`."""
         prior, likelihood, physics = self.problem.prior, self.problem.likelihood, self.problem.physics
-        return renoise(prior.denoiser, likelihood, generators, self.annealing, progress, self.device, physics)
+        unknowns = physics if self.annealing.covariance == "measured" else None
+        return renoise(prior.denoiser, likelihood, generators, self.annealing, progress, self.device, unknowns)
 
 
 @dataclass(frozen=True)
@@ -94,4 +95,7 @@ def build_method(case: Case, problem: Problem, device: str | torch.device = "cpu
         posterior = DPS(problem.prior.denoiser, problem.likelihood, guidance.step or "normalised", guidance.zeta)
         sampler = Heun() if guidance.sampler == "heun" else DDIM(eta=1.0 if guidance.eta is None else guidance.eta)
         return Guided(posterior, sampler, LADDER[guidance.accuracy], device)
-    return Proximal(problem, ACCURACY[guidance.accuracy], device)
+    annealing = ACCURACY[guidance.accuracy]
+    if guidance.covariance == "jacobian":  # gives the mean of x_0 | x_t, y, which is what ancestral sampling asks for
+        annealing = replace(annealing, covariance="jacobian", perturb=False, churn=1.0)
+    return Proximal(problem, annealing, device)

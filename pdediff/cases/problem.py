@@ -19,11 +19,13 @@ from pdediff.likelihoods.operators import PointSensors
 from pdediff.likelihoods.physics import Group, Physics, replicate_walls
 from pdediff.likelihoods.prior_only import PriorOnly
 from pdediff.likelihoods.residual import ResidualPhysics
+from pdediff.likelihoods.scatter import scatter
 from pdediff.likelihoods.solver import SolverPhysics
-from pdediff.likelihoods.strong_residual import StrongResidual, scatter
+from pdediff.likelihoods.strong_residual import StrongResidual
 from pdediff.posterior.result import Observations
 from pdediff.solvers.darcy import Darcy
 from pdediff.solvers.grid import Grid
+from pdediff.solvers.source import source_field
 
 
 @dataclass
@@ -81,14 +83,14 @@ def build_physics(case: Case, prior: PriorModel, darcy: Darcy) -> Physics:
     assert sigma is not None  # a residual has one of the two
     if section.points is None:
         return ResidualPhysics(space, prior.parametrisation, darcy, solution, sigma, bounds)
-    points = scatter(darcy.grid, section.points, case.sampling.seed)
+    points = scatter(darcy.grid, section.points, section.seed or 0)
     residual = StrongResidual(darcy.grid, case.source.value, points)
     return CollocationPhysics(space, prior.parametrisation, darcy, solution, residual, sigma, bounds)
 
 
 def rms_source(case: Case, grid: Grid) -> float:
-    """Root mean square over the cells of the sources per unit area, wells included."""
-    return float(np.sqrt(np.square(case.source.build(grid)).mean()))
+    """Root mean square over the cells of the source per unit area, without wells: those are sharp and few."""
+    return float(np.sqrt(np.square(source_field(grid, case.source.value)).mean()))
 
 
 def likelihood(

@@ -46,15 +46,20 @@ def compare(
     from pdediff.report.tables import print_metrics, print_paired
     from pdediff.studies.compare import check, check_data, chosen, identity, load_variants
     from pdediff.studies.compare import compare as compare_case
-    from pdediff.studies.paired import paired
+    from pdediff.studies.paired import check as check_problems
+    from pdediff.studies.paired import main_pairs, paired, with_differences
 
     variants, names = load_variants(loaded), chosen(loaded, only or ())
     kind = "compare" if problems is None else "paired"
     folder = out or Path("runs") / f"{loaded.name}-{identity(loaded, variants)}-{kind}"
     what = f"{', '.join(names)}" + (f" on problems 1 to {problems}" if problems else "")
+    seeds = range(1, (problems or 0) + 1)
     if dry_run:
+        if problems is None:
+            finished = check(loaded, variants, folder, device, force, only or ())
+        else:
+            finished = check_problems(case, seeds, folder, set_ or (), device, force, only or ())
         check_data(loaded, variants)
-        finished = problems is None and check(loaded, variants, folder, device, force)
         typer.echo(
             f"would {'read' if finished else 'run'} {what} of {summary(loaded)} {'in' if finished else 'into'} {folder}"
         )
@@ -66,13 +71,15 @@ def compare(
             result = compare_case(loaded, folder, device, force, progress, stop, only or ())
             metrics, failed = result.metrics, result.failed
         else:
-            seeds = range(1, problems + 1)
             metrics = paired(case, seeds, folder, set_ or (), device, force, progress, stop, only or ())
             failed = metrics["failed"]
     if as_json:
         typer.echo(json.dumps(metrics, indent=1))
     elif not quiet:
-        (print_metrics if problems is None else print_paired)(metrics)
+        if problems is None:
+            print_metrics(metrics)
+        else:
+            print_paired(with_differences(metrics, main_pairs(list(metrics["averages"]))))
         typer.echo(f"report: {folder / 'report.html'}")
         typer.echo(f"figure: {folder / 'figures'}/*.png")
     for name, why in failed.items():

@@ -1,9 +1,11 @@
 """Ctrl-C: what is in work is finished and saved; the second time, it stops at once."""
 
+import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+STDERR = 2
 
 
 @contextmanager
@@ -19,7 +21,10 @@ def interruptible(what: str) -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print(f"interrupted: finishing {what}; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
+        with suppress(
+            OSError
+        ):  # not print: the signal may have come in the middle of one, which cannot be entered twice
+            os.write(STDERR, f"interrupted: finishing {what}; press Ctrl-C again to stop at once\n".encode())
 
     before = signal.signal(signal.SIGINT, on_signal)
     try:

@@ -29,6 +29,7 @@ def run(
 
     loaded = load_case(case, set_ or (), seed)
     folder = out or Path("runs") / f"{loaded.name}-{loaded.hash}"
+    from pdediff.report.readings import cautions
     from pdediff.report.tables import print_metrics
     from pdediff.studies.run import check
     from pdediff.studies.run import run as run_case
@@ -47,6 +48,8 @@ def run(
         typer.echo((folder / "metrics.json").read_text())
     elif not quiet:
         print_metrics(result.metrics)
+        for caution in cautions(result.metrics):
+            typer.echo(f"warning: {caution}", err=True)
         typer.echo(f"report:  {folder / 'report.html'}")
         typer.echo(f"figures: {folder / 'figures'}/*.png")
         typer.echo(f"samples: {folder / 'posterior.nc'}")

@@ -27,7 +27,7 @@ def train(
     from pdediff.training.recipe import Recipe
 
     path = shipped_recipe(recipe)
-    plan = validate(read_yaml(path), Recipe)
+    plan = validate(read_yaml(path, "recipe"), Recipe)
 
     from pdediff.posterior.files import locked
     from pdediff.solvers.errors import Interrupted
@@ -55,7 +55,8 @@ def train(
     if card is None:
         raise Interrupted(f"{checkpoint}: interrupted; the same command goes on from there")
     if not quiet:
-        typer.echo("noise s   mean square error")
+        typer.echo(f"noise s   mean square error of {', '.join(card['fields'])}")
         for row in card["held_out"]:
-            typer.echo(f"{row['s']:7.3g}   {row['mse']:.4g}")
+            errors = row["mse"] if isinstance(row["mse"], list) else [row["mse"]]
+            typer.echo(f"{row['s']:7.3g}   {'   '.join(f'{error:.4g}' for error in errors)}")
         typer.echo(f"weights: {out / path.stem}.safetensors; in a case: prior: {{weights: {path.stem}.safetensors}}")

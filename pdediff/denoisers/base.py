@@ -86,7 +86,7 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True)
 class WhiteErrorLaw(ErrorLaw):
-    """C = r_t² I with r_t² = s²/(1 + s²/sigma_data²): the conditional variance of white Gaussian data."""
+    """C = r_t² I: independent errors of one deviation r_t in each of `size` values."""
 
     r_t: float
     size: int
@@ -149,7 +149,7 @@ class BlockErrorLaw(ErrorLaw):
 
 
 def white_error_law(s: float, sigma_data: float, dimension: int) -> WhiteErrorLaw:
-    """The white law at noise-to-signal ratio s for data of standard deviation sigma_data."""
+    """r_t² = s²/(1 + s²/sigma_data²): the conditional variance of white Gaussian data of deviation sigma_data."""
     return WhiteErrorLaw(s / (1 + (s / sigma_data) ** 2) ** 0.5, dimension)
 
 

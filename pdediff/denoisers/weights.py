@@ -7,13 +7,13 @@ SHA-256 of the weights.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 
 from pdediff.denoisers.base import Preconditioning
 from pdediff.denoisers.calibration import CalibratedErrors
@@ -21,6 +21,7 @@ from pdediff.denoisers.grid_operator import GridOperatorDenoiser
 from pdediff.denoisers.unet import UNet
 from pdediff.schedules import FunctionalSchedule
 from pdediff.solvers.errors import InputError
+from pdediff.solvers.files import replacing, write_json
 from pdediff.spaces import FunctionSpace
 
 FORMAT = "pdediff-denoiser-1"
@@ -50,13 +51,10 @@ def save(denoiser: GridOperatorDenoiser, card: dict[str, Any], path: Path) -> No
     if denoiser.calibration is not None:
         tensors |= {f"calibration.{k}": getattr(denoiser.calibration, k) for k in CALIBRATION}
     weights = path.with_suffix(".safetensors")
-    part = weights.with_suffix(".part")
-    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, part, metadata={"format": FORMAT})
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
-    os.replace(part, weights)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"format": FORMAT, **card, "sha256": digest}, indent=1) + "\n")
-    os.replace(part, path)
+    content = save_tensors({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, {"format": FORMAT})
+    with replacing(weights) as part:
+        part.write_bytes(content)
+    write_json({"format": FORMAT, **card, "sha256": hashlib.sha256(content).hexdigest()}, path)
 
 
 def load(path: Path, device: str | torch.device = "cpu") -> tuple[GridOperatorDenoiser, dict[str, Any]]:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from pdediff.denoisers.base import Covariance, ErrorLaw
 from pdediff.likelihoods.base import LinearisedMisfit
+from pdediff.solvers.errors import ConvergenceError
 
 Preconditioner = Callable[[Tensor], Tensor]
 
@@ -98,13 +99,15 @@ def data_space_cg(
     direction = shown = residual if precondition is None else precondition(residual)
     square = _dot(residual, shown)
     target = square * inner.reduction**2
+    sound = torch.ones_like(square, dtype=torch.bool)
     for _ in range(inner.iterations):
-        active = square > target
+        active = sound & (square > target)
         if not bool(active.any()):
             break
         image = direction + misfit.tangent(law.covariance(misfit.adjoint(direction)))
         curvature = _dot(direction, image)
-        active &= curvature >= _dot(direction, direction) * (1 - ROUNDING)
+        sound &= ~active | (curvature >= _dot(direction, direction) * (1 - ROUNDING))
+        active &= sound
         length = torch.where(active, square / curvature.clamp(min=1e-30), 0.0)
         multiplier += length * direction
         residual = residual - length * image
@@ -138,7 +141,12 @@ class Sensitivities:
         if bool(failed.any()):  # rounding of the rows, in their own precision, has cost it its definiteness
             trace = matrix.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True)
             matrix.diagonal(dim1=-2, dim2=-1).add_(torch.finfo(spread.dtype).eps * trace)
-            factor = torch.linalg.cholesky(matrix)
+            factor, failed = torch.linalg.cholesky_ex(matrix)
+        if bool(failed.any()) or not bool(factor.isfinite().all()):
+            raise ConvergenceError(
+                "the sampler did not converge: the data are too many sigma from anything that the prior allows; check "
+                "the units of the boundary, the source, sigma and the prior's mean"
+            )
         return lambda v: torch.cholesky_solve(v[..., None].double(), factor)[..., 0].to(v.dtype)
 
 

@@ -19,19 +19,19 @@ class Likelihood(Protocol):
 
 
 class LinearisedMisfit(Protocol):
-    """The misfit r about one point x_0: r(x_0 + dx) ≈ residual + J dx."""
+    """The misfit r about one point: r(zeta + dzeta) ≈ residual + J dzeta, zeta the unknowns, all of x_0 or fewer."""
 
     @property
     def residual(self) -> Tensor:
-        """The misfit r(x_0): (B, m), in units of sigma."""
+        """The misfit r(zeta): (B, m), in units of sigma."""
         ...
 
-    def tangent(self, dx: Tensor) -> Tensor:
-        """J dx: (B, D) -> (B, m)."""
+    def tangent(self, dzeta: Tensor) -> Tensor:
+        """J dzeta: (B, K') -> (B, m)."""
         ...
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """Jᵀ data: (B, m) -> (B, D)."""
+        """Jᵀ data: (B, m) -> (B, K')."""
         ...
 
 
@@ -43,8 +43,8 @@ class LeastSquares(Likelihood, Protocol):
         """Number of data m."""
         ...
 
-    def linearise(self, x_0: Tensor, tolerance: float, near: Any = None) -> LinearisedMisfit:
-        """Linearise about x_0 (B, D); solves inside J and Jᵀ may err by `tolerance`, relatively.
+    def linearise(self, zeta: Tensor, tolerance: float, near: Any = None) -> LinearisedMisfit:
+        """Linearise about zeta (B, K'); solves inside J and Jᵀ may err by `tolerance`, relatively.
 
         `near`, an earlier result of this method about a point not far away, may save time.
         """

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp
+from torch.func import vjp
 
 from pdediff.likelihoods.operators import Identity
 from pdediff.likelihoods.physics import Fields, Group, LinearisedPhysics
@@ -85,7 +85,7 @@ class LinearisedCollocation:
         """Changes of the fields and of the residual under dx_0 (B, D)."""
         framed = self.prior.tangent(dzeta)
         da, du = framed["a"][:, 1:-1, 1:-1], framed["u"]
-        change = jvp(self.residual, (self.prior.a, self.prior.fields["u"]), (da, du))[1]
+        change = self.residual.tangent(self.prior.a, self.prior.fields["u"], da, du)
         return framed | {RESIDUAL: change}
 
     def adjoint(self, fields_bar: Fields) -> Tensor:

@@ -36,9 +36,9 @@ class GaussianObservations:
         misfit = self._misfit(self.physics.observables(x_0))
         return self.physics.log_prob(x_0) - 0.5 * misfit.square().sum(dim=-1)
 
-    def linearise(self, x_0: Tensor, tolerance: float, near: Any = None) -> "LinearisedObservations":
-        """Misfit and Jacobian about the physics' unknowns x_0; `near` is an earlier result of this method, or None."""
-        physics = self.physics.linearise(x_0, tolerance, None if near is None else near.physics)
+    def linearise(self, zeta: Tensor, tolerance: float, near: Any = None) -> "LinearisedObservations":
+        """Misfit and Jacobian about the physics' unknowns zeta; `near` is an earlier result of this method, or None."""
+        physics = self.physics.linearise(zeta, tolerance, None if near is None else near.physics)
         return LinearisedObservations(self.groups, physics, self._misfit(physics.fields))
 
     def _misfit(self, fields: Fields) -> Tensor:
@@ -52,20 +52,20 @@ class GaussianObservations:
 
 @dataclass(frozen=True)
 class LinearisedObservations:
-    """r(x_0 + dx) ≈ residual + J dx, in units of sigma."""
+    """r(zeta + dzeta) ≈ residual + J dzeta, in units of sigma."""
 
     groups: list[Group]
     physics: LinearisedPhysics
     residual: Tensor
 
-    def tangent(self, dx: Tensor) -> Tensor:
-        """J dx: (B, D) -> (B, m)."""
-        fields = self.physics.tangent(dx)
-        parts = [g.operator(fields[g.field]) / g.sigma.to(dx) for g in self.groups]
+    def tangent(self, dzeta: Tensor) -> Tensor:
+        """J dzeta: (B, K') -> (B, m)."""
+        fields = self.physics.tangent(dzeta)
+        parts = [g.operator(fields[g.field]) / g.sigma.to(dzeta) for g in self.groups]
         return torch.cat(parts, dim=-1)
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """Jᵀ data: (B, m) -> (B, D)."""
+        """Jᵀ data: (B, m) -> (B, K')."""
         fields_bar: Fields = {}
         sizes = [len(g.value) for g in self.groups]
         for group, part in zip(self.groups, data.split(sizes, dim=-1), strict=True):

@@ -5,9 +5,14 @@ The joint prior supplies u, and the equation is a further datum of (a, u) that h
     log p = −½ Σ (r/sigma_r)² + const.
 
 A gradient of this is stiff: A amplifies the shortest waves of u by the square of the number of cells. In the unknowns
-zeta = (x_a, r) it is not. There u = A(a)⁻¹ (b + r), r is white noise, and what the denoiser knows of u beyond the
-equation it has used for its prediction of x_a; this is the weak-constraint form of data assimilation (Trémolet 2006).
-sigma_r = 0 is the exact solve. Each product with the derivative costs one solve, as there.
+zeta = (x_a, r) it is not. There u = A(a)⁻¹ (b + r) and r is white noise: the weak-constraint form of data assimilation
+(Trémolet 2006). sigma_r = 0 is the exact solve. Each product with the derivative costs one solve, as there.
+
+What is sampled in these unknowns is p(a) N(r; 0, sigma_r²) p(y | u(a, r)), where p(a) is the denoiser's law of x_a at
+each level. A trained joint prior has used x_u for its prediction of x_a, and its own error in u, much wider than the
+equation's, is not counted a second time. A prior of u that is independent of a is not used at all: it has a say only
+where u is among the unknowns (`prior_only`, `collocation`). `log_prob`, for methods that follow gradients, is a density
+in (a, u) and not in (a, r); the two differ by the determinant of A(a).
 """
 
 from dataclasses import dataclass
@@ -67,9 +72,8 @@ class ResidualPhysics(Physics):
 
     def complete(self, zeta: Tensor) -> Tensor:
         """x_0 (B, D) with u = A(a)⁻¹ (b + r)."""
-        x_a, r = self._split(zeta)
-        a = self.parametrisation.field(self._x_a(self._clamp_a(x_a)))
-        u = self.darcy.solve(a, forcing=r)
+        x_a, r = self._split(self.clamp(zeta))
+        u = self.darcy.solve(self.parametrisation.field(self._x_a(x_a)), forcing=r)
         return self.space.flatten({"a": self._x_a(x_a), "u": self._joint().inverse(u)})
 
     def linearise(

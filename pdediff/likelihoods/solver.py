@@ -1,8 +1,8 @@
 """Exact physics: u = S(a), the solution of the discrete equation, with the derivative of the discrete solution map.
 
 A posterior sample satisfies the PDE to the solver's tolerance, by construction. With a joint prior the data are fitted
-in x_a alone, under the marginal law of its error, and x_u follows: what the denoiser made of x_u it has used already
-for its prediction of x_a.
+in x_a alone, under the marginal law of its error, and x_u follows: what a network made of x_u it has used already for
+its prediction of x_a. (Of independent priors of a and u, that of u has no say.)
 """
 
 from dataclasses import dataclass

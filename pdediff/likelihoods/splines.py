@@ -33,12 +33,15 @@ class TensorSpline:
 
     def __call__(self, values: Tensor, points: Tensor) -> Tensor:
         """Values (B, ny, nx) at points (Q, 2), given as (x, y): (B, Q), differentiable in both."""
-        along_x, along_y = (self._cardinal(axis, points[:, axis]) for axis in (0, 1))
+        along_x, along_y = (self.cardinal(axis, points[:, axis]) for axis in (0, 1))
         return ((along_x @ values.mT) * along_y).sum(dim=-1)
 
-    def _cardinal(self, axis: int, x: Tensor) -> Tensor:
-        """L_j(x) for every node j of an axis: (Q,) -> (Q, n)."""
+    def cardinal(self, axis: int, x: Tensor, order: int = 0) -> Tensor:
+        """L_j(x), or a derivative of an order up to 2, for every node j of an axis (0 is x, 1 is y): (Q,) -> (Q, n)."""
         nodes, c = self.nodes[axis].to(x), self.coefficients[axis].to(x)
         interval = (torch.searchsorted(nodes, x.detach().contiguous(), right=True) - 1).clamp(0, len(nodes) - 2)
         d = (x - nodes[interval])[:, None]
-        return ((c[0][interval] * d + c[1][interval]) * d + c[2][interval]) * d + c[3][interval]
+        c_3, c_2, c_1, c_0 = (c[k][interval] for k in range(4))
+        if order == 0:
+            return ((c_3 * d + c_2) * d + c_1) * d + c_0
+        return (3 * c_3 * d + 2 * c_2) * d + c_1 if order == 1 else 6 * c_3 * d + 2 * c_2

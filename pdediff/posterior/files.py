@@ -1,53 +1,24 @@
-"""Files that appear whole or not at all, and folders in which one process works at a time.
+"""Files that appear whole or not at all (`solvers.files`), and folders in which one process works at a time.
 
-A file is written under a temporary name beside its own, `.NAME.PID.part`, and renamed when it is complete. A folder is
-taken by locking the file `.lock` in it; the system lets go of the lock when the process ends, however it ends. So all
-that a killed process leaves behind are parts and a lock file that nobody holds. They count for nothing, and the next
-process that takes the folder clears them away.
+A folder is taken by locking the file `.lock` in it; the system lets go of the lock when the process ends, however it
+ends. So all that a killed process leaves behind are parts of files and a lock file that nobody holds. They count for
+nothing, and the next process that takes the folder clears them away.
 """
 
-import json
 import os
 import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pdediff.solvers.errors import InputError
+from pdediff.solvers.files import PARTS, about, replacing, write_json
+
+__all__ = ["LOCK", "PARTS", "check_free", "clear_parts", "is_left_behind", "locked", "replacing", "write_json"]
 
 LOCK = ".lock"
-PARTS = ".*.part"
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not.
-
-    What was written is on the disk before the name is, so that a power cut leaves the old file or the new one. Raises
-    OSError with the name `path` when the file cannot be written; an earlier file of that name is then untouched.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        if error.filename is not None and Path(error.filename) != part:
-            raise
-        raise _about(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
-def write_json(data: Any, path: Path) -> None:
-    """Write data as JSON, by rename. NaN is refused: a missing number is null."""
-    with replacing(path) as part:
-        part.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 @contextmanager
@@ -73,10 +44,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def check_free(folder: Path) -> None:
-    """Raise InputError when another process has `folder`; nothing is made."""
-    if (folder / LOCK).exists():
-        with locked(folder):
-            pass
+    """Raise InputError when another process has `folder`. Nothing is written; what a killed process left stays."""
+    if sys.platform == "win32":
+        return
+    try:
+        file = (folder / LOCK).open("rb")
+    except OSError:  # there is none, or it is for other eyes: whoever wants the folder will find out
+        return
+    with file:  # closing it lets go of the lock
+        _flock(file, folder, shared=True)
 
 
 def clear_parts(folder: Path) -> None:
@@ -98,7 +74,7 @@ def _lock(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     while True:
         with path.open("ab+", buffering=0) as file:
-            _flock(file, folder)
+            _flock(file, folder, shared=False)
             if not _is_at(file, path):
                 continue  # its holder removed it after we had opened it: it locks nothing any more
             try:
@@ -106,7 +82,7 @@ def _lock(folder: Path) -> Iterator[None]:
                     file.truncate(0)
                     file.write(f"pid {os.getpid()} on {platform.node()}".encode())
                 except OSError as error:
-                    raise _about(path, error) from error
+                    raise about(path, error) from error
                 yield
             finally:
                 with suppress(OSError):
@@ -114,12 +90,12 @@ def _lock(folder: Path) -> Iterator[None]:
             return
 
 
-def _flock(file: BinaryIO, folder: Path) -> None:
-    """Lock an open file, or raise InputError that names its holder."""
+def _flock(file: BinaryIO, folder: Path, shared: bool) -> None:
+    """Lock an open file, alone or with others who only look; or raise InputError that names its holder."""
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
         holder = file.read(200).decode(errors="replace").strip()
@@ -137,8 +113,3 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _about(path: Path, error: OSError) -> OSError:
-    """The same error, with the name of the file that the user knows."""
-    return OSError(error.errno, error.strerror or " ".join(str(error).split()), str(path))

@@ -63,6 +63,9 @@ WORDS = {
 """(title, sentence) of the numbers of `QUANTITIES` that the report shows, by section and key."""
 
 
+UNEXPLAINED = 10.0  # chi² above which samples are no answer to the data
+
+
 @dataclass(frozen=True)
 class Reading:
     """One row of the report's table: title, sentence, and the number of every variant ("–" where there is none)."""
@@ -100,3 +103,17 @@ def _range(values: Mapping[str, float], texts: Mapping[str, str]) -> str:
     if len(values) == 1 or texts[low] == texts[high]:
         return texts[low]
     return f"{texts[low]} ({low}) to {texts[high]} ({high})"
+
+
+def cautions(summary: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each variant of a `metrics.json` whose samples do not explain the data."""
+    sentences = []
+    for name, entry in summary["variants"].items():
+        chi2 = entry["observations"]["chi2"]
+        if chi2 is not None and chi2 > UNEXPLAINED:
+            who = "the samples do" if name == "run" else f"the samples of {name} do"
+            sentences.append(
+                f"{who} not explain the data (chi² {chi2:.3g}, where 1 is right): check the units of the boundary, the "
+                "source, sigma and the prior"
+            )
+    return sentences

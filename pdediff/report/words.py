@@ -122,7 +122,7 @@ def _sensors(group: Mapping[str, Any]) -> str:
     return f"{group['count']} sensors of {group['field']}{placement}{name}"
 
 
-def _prior(prior: Mapping[str, Any]) -> str:
+def _prior(prior: Mapping[str, Any], field: str = "a") -> str:
     if "name" in prior:
         return f"the trained network {prior['name']}"
     if "weights" in prior:
@@ -132,5 +132,7 @@ def _prior(prior: Mapping[str, Any]) -> str:
         rest = inline(
             {key: value for key, value in prior.items() if key not in ("law", "units") and value not in ("", 0)}
         )
-        return f"{prior['law']} a, {rest}"
-    return "; ".join(f"{field}: {_prior(part) if isinstance(part, Mapping) else part}" for field, part in prior.items())
+        return f"{prior['law']} {field}, {rest}"
+    return "; ".join(
+        _prior(part, name) if isinstance(part, Mapping) else f"{name}: {part}" for name, part in prior.items()
+    )

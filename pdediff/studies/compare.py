@@ -12,7 +12,7 @@ for two reasons. Comparing again goes on where it stopped, as a run does.
 import json
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from pdediff.cases.identity import difference, digest
 from pdediff.cases.load import load_variant
 from pdediff.cases.problem import build_problem
 from pdediff.cases.suggest import shown, suggestion
-from pdediff.posterior.files import clear_parts, is_left_behind, locked, write_json
+from pdediff.posterior.files import check_free, clear_parts, is_left_behind, locked, write_json
 from pdediff.report.comparison import comparison_figure
 from pdediff.report.figures import save_figure
 from pdediff.report.page import write_report
-from pdediff.solvers.errors import ConvergenceError, InputError
+from pdediff.solvers.errors import ConvergenceError, InputError, Interrupted
 from pdediff.studies import run as runs
 from pdediff.studies.sample import Progress, Stop, torch_settings
 
@@ -68,18 +68,21 @@ def compare(
 ) -> Comparison:
     """Run the variants of a case into `folder`, or finish or read a comparison that is there.
 
-    With `only`, these variants are run; others are read where they are finished. A variant whose samples do not
-    converge is listed as failed, and the others go on.
+    With `only`, these variants are run, and with `force` begun anew; others are read where they are finished. A variant
+    whose samples do not converge is listed as failed, and the others go on.
 
     Raises InputError as `load_variants`, `check_data` and `check` do, and Interrupted as `run` does.
     """
     variants = load_variants(case)
     wanted = chosen(case, only)
-    if check(case, variants, folder, device, force):
+    if check(case, variants, folder, device, force, only):
         return _read(folder)
     check_data(case, variants)
     with locked(folder):
-        claim(folder, MANIFEST_FORMAT, case, variants, force)
+        manifest = read_manifest(folder, MANIFEST_FORMAT, case, variants, force, only)
+        if force:
+            clear(folder, [folder / name for name in _cleared(manifest, only)])
+        claim(folder, MANIFEST_FORMAT, case, variants)
         finished = [name for name, variant in variants.items() if runs.check(variant, folder / name, device)]
         names = [name for name in variants if name in wanted or name in finished]
         results, failed = {}, {}
@@ -92,6 +95,9 @@ def compare(
                 results[name] = runs.run(variants[name], folder / name, device, progress=on_progress, stop=stop)
             except ConvergenceError as error:
                 failed[name] = str(error)
+            except Interrupted:
+                where = f"variant {name}, {i + 1} of {len(names)}"
+                raise Interrupted(f"{folder}: interrupted in {where}; the same command goes on from there") from None
         return _write(case, folder, results, failed, complete=len(results) == len(variants))
 
 
@@ -149,24 +155,43 @@ def identity(case: Case, variants: dict[str, Case]) -> str:
     return digest({"base": case.hash, "variants": {name: variant.hash for name, variant in variants.items()}})
 
 
-def check(case: Case, variants: dict[str, Case], folder: Path, device: str = "cpu", force: bool = False) -> bool:
+def check(
+    case: Case,
+    variants: dict[str, Case],
+    folder: Path,
+    device: str = "cpu",
+    force: bool = False,
+    only: Collection[str] = (),
+) -> bool:
     """Whether `folder` holds this comparison, complete. Nothing is written.
 
     Raises InputError when the device is not there, and when the folder or a variant's folder holds another case,
-    something else (`force` clears a comparison), or the work of another process.
+    something else (`force` clears a comparison, or the variants in `only`), or the work of another process.
     """
     runs.check_device(device)
-    manifest = read_manifest(folder, MANIFEST_FORMAT, case, variants, force)
-    if force:
-        return False
-    finished = [runs.check(variant, folder / name, device) for name, variant in variants.items()]
-    return bool(manifest.get("complete")) and all(finished) and all((folder / name).is_file() for name in FILES)
+    manifest = read_manifest(folder, MANIFEST_FORMAT, case, variants, force, only)
+    check_free(folder)
+    cleared = _cleared(manifest, only) if force else ()
+    for name in cleared:
+        check_free(folder / name)
+    kept = [name for name in variants if name not in cleared]
+    finished = [runs.check(variants[name], folder / name, device) and runs.is_tidy(folder / name) for name in kept]
+    whole = runs.is_shown(folder) and (folder / "metrics.json").is_file()
+    return bool(manifest.get("complete")) and not force and all(finished) and whole
 
 
-def read_manifest(folder: Path, kind: str, case: Case, variants: dict[str, Case], force: bool) -> dict[str, Any]:
+def _cleared(manifest: dict[str, Any], only: Collection[str]) -> Collection[str]:
+    """Names of the variants that `force` begins anew: those in `only`, or all that the folder was made for."""
+    return only or manifest.get("variants", ())
+
+
+def read_manifest(
+    folder: Path, kind: str, case: Case, variants: dict[str, Case], force: bool, only: Collection[str] = ()
+) -> dict[str, Any]:
     """The manifest in a folder; empty where the folder is new or empty.
 
-    Raises InputError when the folder holds something that is not of this kind, or, without `force`, another case.
+    Raises InputError when the folder holds something that is not of this kind, or, without `force`, another case; with
+    `force` and `only` too, since of another case no variant can stay.
     """
     path = folder / "manifest.json"
     if not path.is_file():
@@ -177,23 +202,45 @@ def read_manifest(folder: Path, kind: str, case: Case, variants: dict[str, Case]
         manifest = json.loads(path.read_text())
     except ValueError:  # neither JSON nor text
         manifest = None
-    if not isinstance(manifest, dict) or manifest.get("format") != kind or not isinstance(manifest.get("case"), dict):
+    if (
+        not isinstance(manifest, dict)
+        or manifest.get("format") != kind
+        or not isinstance(manifest.get("case"), dict)
+        or not isinstance(manifest.get("variants"), dict)
+        or not all(Path(name).name == name != ".." for name in manifest["variants"])  # they become paths
+    ):
         raise InputError(f"{path}: not the manifest of a {kind.removesuffix(' 1')}; choose another --out")
-    if not force and manifest.get("hash") != identity(case, variants):
+    if manifest.get("hash") != identity(case, variants) and not (force and not only):
         changes = "; ".join(difference(manifest["case"], case.resolved())) or "its files' contents"
-        raise InputError(f"{folder}: holds another case ({changes}); choose another --out, or --force to start anew")
+        way = "--force without --only" if force else "--force"
+        raise InputError(f"{folder}: holds another case ({changes}); choose another --out, or {way} to start anew")
     return manifest
 
 
-def claim(folder: Path, kind: str, case: Case, variants: dict[str, Case], force: bool) -> None:
-    """Make the folder this comparison's; with `force`, an earlier one in it is cleared away, its manifest last."""
-    if force and (folder / "manifest.json").is_file():
-        shutil.rmtree(folder / FIGURES, ignore_errors=True)
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink() and (path / "manifest.json").is_file():
-                shutil.rmtree(path)
-        for name in reversed(FILES):
-            (folder / name).unlink(missing_ok=True)
+def clear(folder: Path, parts: Iterable[Path]) -> None:
+    """Remove a comparison's results and these folders in it; its manifest stays, so that it is known whose it is."""
+    for part in parts:
+        if part.is_symlink():
+            part.unlink()
+        elif part.is_dir():
+            _remove(part)
+    shutil.rmtree(folder / FIGURES, ignore_errors=True)
+    for name in ("report.html", "metrics.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its manifest last, and so all below it: what a kill leaves of a run is an unfinished run."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "manifest.json"):
+        if path.is_dir() and not path.is_symlink():
+            _remove(path)
+        else:
+            path.unlink()
+    folder.rmdir()
+
+
+def claim(folder: Path, kind: str, case: Case, variants: dict[str, Case]) -> None:
+    """Make the folder this comparison's."""
     manifest = {
         "format": kind,
         "name": case.name,

@@ -5,8 +5,9 @@
     DIR/posterior.nc, DIR/metrics.json, DIR/figures/*.png, DIR/report.html
 
 Running the same case again goes on where it stopped, however it stopped, and only reads when nothing is missing. The
-samples of finished batches stay until the manifest says that the run is complete. A folder that holds another case is
-refused, with the difference; so is one in which another process is working.
+samples of finished batches stay until the manifest says that the run is complete. A report or figures that were deleted
+are made again from the posterior. A folder that holds another case is refused, with the difference; so is one in which
+another process is working.
 """
 
 import json
@@ -67,10 +68,12 @@ def run(
     Raises InputError as `check` does; Interrupted when `stop` says yes between two batches, which are kept; and
     ConvergenceError.
     """
-    if not check(case, folder, device, force) or (folder / "samples").exists():
+    if not check(case, folder, device, force) or not is_tidy(folder):
         with locked(folder), torch_settings():
             if not _finished(case, folder, force):  # asked again: another process may have come first
                 _complete(case, folder, device, force, progress, stop)
+            elif not is_shown(folder):
+                _show(case, folder)
             shutil.rmtree(folder / "samples", ignore_errors=True)
     return Run(folder, load(folder / "posterior.nc"), _read_metrics(folder / "metrics.json"))
 
@@ -85,6 +88,16 @@ def check(case: Case, folder: Path, device: str = "cpu", force: bool = False) ->
     finished = _finished(case, folder, force)
     check_free(folder)
     return finished
+
+
+def is_shown(folder: Path) -> bool:
+    """Whether a finished run or comparison has a report and figures."""
+    return (folder / "report.html").is_file() and any((folder / "figures").glob("*.png"))
+
+
+def is_tidy(folder: Path) -> bool:
+    """Whether a finished run has its report and figures, and nothing that it no longer needs."""
+    return is_shown(folder) and not (folder / "samples").exists()
 
 
 def check_device(device: str) -> None:
@@ -107,8 +120,7 @@ def _complete(case: Case, folder: Path, device: str, force: bool, progress: Prog
     save(posterior, folder / "posterior.nc")
     summary = {"case": case.name, "variants": {"run": metrics(posterior)}}
     write_json(summary, folder / "metrics.json")
-    clear_parts(folder / "figures")
-    figures = save_figures(posterior, folder / "figures")
+    figures = _draw(posterior, folder)
     manifest |= {
         "complete": True,
         "device": device if device == "cpu" else torch.cuda.get_device_name(device),
@@ -120,9 +132,31 @@ def _complete(case: Case, folder: Path, device: str, force: bool, progress: Prog
             "figures_and_files": round(time.perf_counter() - sampled, 2),
         },
     }
+    _report(case, folder, posterior, summary, manifest, figures)
+    write_json(manifest, folder / "manifest.json")
+
+
+def _show(case: Case, folder: Path) -> None:
+    """Make the figures and the report of a finished run again, from its files."""
+    posterior, summary = load(folder / "posterior.nc"), _read_metrics(folder / "metrics.json")
+    _report(case, folder, posterior, summary, _read_manifest(folder / "manifest.json"), _draw(posterior, folder))
+
+
+def _draw(posterior: Posterior, folder: Path) -> list[Path]:
+    clear_parts(folder / "figures")
+    return save_figures(posterior, folder / "figures")
+
+
+def _report(
+    case: Case,
+    folder: Path,
+    posterior: Posterior,
+    summary: dict[str, Any],
+    manifest: dict[str, Any],
+    figures: list[Path],
+) -> None:
     pages = {"run": posterior}, summary, {"run": manifest}, {"run": figures}
     write_report(folder / "report.html", case.resolved(), *pages)
-    write_json(manifest, folder / "manifest.json")
 
 
 def _finished(case: Case, folder: Path, force: bool) -> bool:

@@ -7,7 +7,6 @@ stopped, whether it was asked to or killed.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,13 @@ from torch import Tensor
 
 from pdediff.denoisers.grid_operator import GridOperatorDenoiser
 from pdediff.solvers.errors import ConvergenceError, InputError
+from pdediff.solvers.files import replacing
 from pdediff.training.ema import ExponentialAverage
 from pdediff.training.recipe import NoiseLevels, Recipe
 
 Progress = Callable[[int, int, float], None]  # step, steps, smoothed loss
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for every parameter
 
 
 class Training:
@@ -149,21 +151,27 @@ class Training:
     def _restore(self) -> None:
         try:
             state = json.loads((self.folder / "state.json").read_text())
-            recipe, tensors = state["recipe"], load_file(self.folder / state["file"])
-        except (ValueError, KeyError, TypeError, FileNotFoundError, SafetensorError) as error:
-            raise InputError(f"{self.folder}: damaged checkpoint ({error}); choose another folder") from None
-        if recipe != self.recipe.model_dump(mode="json"):
-            raise InputError(f"{self.folder}: holds a training run of another recipe; choose another folder")
-        self.step, self.smoothed, self.seconds = state["step"], state["smoothed"], state["seconds"]
-        self.network.load_state_dict(_strip(tensors, "network."))
-        self.average.state = {k: v.to(self.device) for k, v in _strip(tensors, "average.").items()}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in _strip(tensors, "optimiser.").items():
-            index, name = key.split(".", 1)
-            moments.setdefault(int(index), {})[name] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        self.generator.set_state(tensors["generator"])
+            if state["recipe"] != self.recipe.model_dump(mode="json"):
+                raise InputError(f"{self.folder}: holds a training run of another recipe; choose another folder")
+            tensors = load_file(self.folder / state["file"])
+            self.step, self.smoothed, self.seconds = state["step"], state["smoothed"], state["seconds"]
+            average = _strip(tensors, "average.")
+            self.network.load_state_dict(average)  # checks its names and shapes
+            self.network.load_state_dict(_strip(tensors, "network."))
+            self.average.state = {k: v.to(self.device) for k, v in average.items()}
+            moments = {i: {name: tensors[f"optimiser.{i}.{name}"] for name in MOMENTS} for i in self._moved()}
+            groups = self.optimiser.state_dict()["param_groups"]
+            self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+            self.generator.set_state(tensors["generator"])
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError, RuntimeError, FileNotFoundError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.folder}: damaged checkpoint ({reason}); choose another folder") from None
+
+    def _moved(self) -> range:
+        """Numbers of the parameters that the optimiser has moved: none before the first step, then all."""
+        return range(len(self.optimiser.param_groups[0]["params"]) if self.step else 0)
 
     def _forget_what_a_kill_left(self) -> None:
         """Drop half-written files, and the loss lines of steps after the checkpoint, so that every step has one."""
@@ -183,14 +191,8 @@ def noise_levels(law: NoiseLevels, count: int, generator: torch.Generator) -> Te
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file by rename: it is whole, or what it was before."""
-    part = path.with_name(f"{path.name}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

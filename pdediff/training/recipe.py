@@ -4,30 +4,39 @@ A recipe is a YAML file, read with the same care as a case: unknown keys are err
 `pdediff/priors/*.yaml`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Cells = Annotated[int, Field(ge=4, le=4096)]
 Channels = Annotated[int, Field(ge=1, le=4096)]
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Shape = Annotated[tuple[Cells, Cells], BeforeValidator(_as_tuple)]
+Widths = Annotated[tuple[Channels, ...], BeforeValidator(_as_tuple)]
+Phase = Annotated[float, Field(ge=1e-30, le=1e30)]
 
 
 HELD_OUT_SEED = 2**31 - 1  # of the functions on which errors are measured; no recipe's seed
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class TwoPhase(_Section):
     """Phases split by the sign of a Gaussian field; the network sees x = ±1, and a = √(low·high)·(high/low)^(x/2)."""
 
     name: Literal["two-phase"]
-    shape: tuple[Cells, Cells] = Field(description="cells [ny, nx]")
-    alpha: float = Field(default=2.0, gt=0.5, description="smoothness of the Gaussian field")
-    tau: float = Field(default=3.0, gt=0, description="inverse length scale of the Gaussian field")
-    low: float = Field(default=3.0, gt=0, description="coefficient of the low phase")
-    high: float = Field(default=12.0, gt=0, description="coefficient of the high phase")
+    shape: Shape = Field(description="cells [ny, nx]")
+    alpha: float = Field(default=2.0, gt=0.5, le=20, description="smoothness of the Gaussian field")
+    tau: float = Field(default=3.0, gt=0, le=1e4, description="inverse length scale of the Gaussian field")
+    low: Phase = Field(default=3.0, description="coefficient of the low phase")
+    high: Phase = Field(default=12.0, description="coefficient of the high phase")
 
     @model_validator(mode="after")
     def _phases_differ(self) -> "TwoPhase":
@@ -60,7 +69,7 @@ class UNetShape(_Section):
 
     kind: Literal["unet"] = "unet"
     patch: int = Field(default=2, ge=1, le=8, description="pixels per patch side")
-    widths: tuple[Channels, ...] = Field(
+    widths: Widths = Field(
         default=(64, 128, 128), min_length=1, max_length=6, description="channels of each level, finest first"
     )
     blocks: int = Field(default=1, ge=1, le=8, description="residual blocks per level")
@@ -90,8 +99,8 @@ class NoiseLevels(_Section):
 class Optimisation(_Section):
     """Adam: linear warm-up, a constant rate, then a cosine decay to zero over the last part."""
 
-    steps: int = Field(ge=1, description="optimiser steps")
-    batch: int = Field(default=16, ge=1, description="functions per step")
+    steps: int = Field(ge=1, le=10**9, description="optimiser steps")
+    batch: int = Field(default=16, ge=1, le=2**16, description="functions per step")
     learning_rate: float = Field(default=1e-3, gt=0, description="largest learning rate")
     warmup: int = Field(default=200, ge=0, description="steps of linear warm-up")
     decay: float = Field(default=0.4, gt=0, le=1, description="part of the steps, the last, in which the rate decays")

@@ -12,7 +12,7 @@ def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_once_asks_twice_stops(capsys: pytest.CaptureFixture[str]) -> None:
+def test_once_asks_twice_stops(capfd: pytest.CaptureFixture[str]) -> None:
     """The first sets `stop` and says so in one line; the second raises KeyboardInterrupt; then all is as before."""
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), interruptible("the batch in work") as stop:  # noqa: PT012
@@ -20,7 +20,7 @@ def test_once_asks_twice_stops(capsys: pytest.CaptureFixture[str]) -> None:
         press()
         assert stop()
         line = "interrupted: finishing the batch in work; press Ctrl-C again to stop at once\n"
-        assert capsys.readouterr().err == line
+        assert capfd.readouterr().err == line
         press()
     assert signal.getsignal(signal.SIGINT) is before
 

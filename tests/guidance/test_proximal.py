@@ -187,6 +187,35 @@ def test_sensitivities_from_elsewhere_do_not_change_the_answer():
     torch.testing.assert_close(alone[0], batch[2], rtol=1e-10, atol=1e-10)
 
 
+def test_preconditioner_of_rows_with_too_few_digits():
+    """Sensitivities that differ by less than single precision resolves, at 10¹⁰ times the noise: their computed Gram
+    matrix is not definite. The preconditioner is regularised and still makes the iteration converge."""
+    jacobian = (1e5 * (normal(1, D, seed=7) + 1e-7 * normal(M, D, seed=8))).float()
+    law, misfit = DenseLaw(LAW.matrix.float()), DenseMisfit(normal(2, M).float(), jacobian)
+    rows = jacobian @ law.matrix
+    gram = (rows @ rows.T).double() + torch.eye(M, dtype=torch.float64)
+    assert float(torch.linalg.eigvalsh(gram).min()) < 0
+    precondition = Sensitivities(misfit).preconditioner(law)
+    v = normal(2, M).float()
+    assert bool(precondition(v).isfinite().all())
+    assert bool(((v * precondition(v)).sum(dim=1) > 0).all())
+
+
+def test_what_is_no_covariance_stops_its_sample_for_good():
+    """C = −2 I for one sample and I for the other, J = I: the first stops where it is, whatever iterations remain; the
+    second converges to rhs/2."""
+
+    class Indefinite:
+        def covariance(self, v):
+            return v * torch.tensor([[-2.0], [1.0]], dtype=v.dtype)
+
+    identity = DenseMisfit(normal(2, M), torch.eye(M, dtype=torch.float64))
+    rhs = normal(2, M, seed=3)
+    found = data_space_cg(identity, Indefinite(), rhs, EXACT)
+    assert torch.equal(found[0], torch.zeros(M, dtype=torch.float64))
+    torch.testing.assert_close(found[1], rhs[1] / 2)
+
+
 def test_nothing_to_solve():
     """A misfit of zero gives λ = 0, not 0/0."""
     misfit = DATA.linearise(normal(2, D))

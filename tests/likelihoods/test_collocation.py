@@ -11,7 +11,8 @@ from pdediff.likelihoods.collocation import CollocationPhysics
 from pdediff.likelihoods.gaussian import GaussianObservations
 from pdediff.likelihoods.operators import PointSensors
 from pdediff.likelihoods.physics import Group
-from pdediff.likelihoods.strong_residual import StrongResidual, scatter
+from pdediff.likelihoods.scatter import scatter
+from pdediff.likelihoods.strong_residual import StrongResidual
 from pdediff.parametrisations import LogNormal, Shifted
 from pdediff.solvers.boundary import Boundary, Flux, Value
 from pdediff.solvers.darcy import Darcy

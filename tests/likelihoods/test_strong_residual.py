@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pdediff.likelihoods.strong_residual import StrongResidual, darcy_residual, scatter
+from pdediff.likelihoods.scatter import scatter
+from pdediff.likelihoods.strong_residual import StrongResidual, darcy_residual
 from pdediff.solvers.boundary import Boundary, Flux, Value
 from pdediff.solvers.darcy import Darcy
 from pdediff.solvers.errors import InputError
@@ -80,6 +81,24 @@ def test_any_functions_of_position():
     )
     f = torch.as_tensor(minus_divergence(*points.numpy().T))
     assert float(darcy_residual(a, solution, f, points).abs().max()) < 1e-12
+
+
+def test_is_the_automatic_derivative_of_the_splines():
+    """The closed form with derivatives of the basis is what differentiating the splines by position gives, to rounding;
+    its tangent is what differentiating it by the fields gives."""
+    grid = Grid((9, 11), x=(0.0, 2.0))
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(2, 9, 11, generator=generator, dtype=torch.float64).exp()
+    u, du = torch.randn(2, 2, 11, 13, generator=generator, dtype=torch.float64)
+    da = torch.randn(2, 9, 11, generator=generator, dtype=torch.float64)
+    residual = StrongResidual(grid, "1 + x*y", scatter(grid, 30, seed=1))
+    log_a = a.log()
+    expected = darcy_residual(
+        lambda p: residual.cells(log_a, p).exp(), lambda p: residual.framed(u, p), residual.f, residual.points
+    )
+    torch.testing.assert_close(residual(a, u), expected, rtol=1e-10, atol=1e-9)
+    change = torch.func.jvp(residual, (a, u), (da, du))[1]
+    torch.testing.assert_close(residual.tangent(a, u, da, du), change, rtol=1e-10, atol=1e-9)
 
 
 def test_vanishes_on_a_smooth_solution():

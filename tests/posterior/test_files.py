@@ -96,15 +96,37 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     assert names(tmp_path) == [".hidden", "a.part", "posterior.nc"]
 
 
+def test_looking_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock file of a killed process is only read, as in a read-only folder, and free again after a look."""
+    lock = tmp_path / LOCK
+    lock.write_text("pid 77 on elsewhere")
+    before = lock.stat().st_mtime_ns, tmp_path.stat().st_mtime_ns
+
+    def for_reading(path: Path, mode: str = "r", **_: object) -> object:
+        assert mode == "rb"
+        return open(path, mode)
+
+    monkeypatch.setattr(Path, "open", for_reading)
+    check_free(tmp_path)
+    monkeypatch.undo()
+    assert (lock.stat().st_mtime_ns, tmp_path.stat().st_mtime_ns) == before
+    assert lock.read_text() == "pid 77 on elsewhere"
+    with lock.open("rb") as file:
+        files._flock(file, tmp_path, shared=True)
+        check_free(tmp_path)  # two may look at once
+    with locked(tmp_path):
+        pass
+
+
 def test_a_lock_on_a_removed_file_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between opening and locking, the earlier holder may have removed the file: then the one at the path is locked."""
     flock, calls = files._flock, []
 
-    def late(file: object, folder: Path) -> None:
+    def late(file: object, folder: Path, shared: bool) -> None:
         if not calls:
             (folder / LOCK).unlink()
         calls.append(file)
-        flock(file, folder)
+        flock(file, folder, shared)
 
     monkeypatch.setattr(files, "_flock", late)
     with locked(tmp_path):

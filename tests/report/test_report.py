@@ -189,7 +189,11 @@ def test_readings_name_the_extremes_and_leave_out_what_is_not_known() -> None:
         ("source", {"value": 0.0, "wells": CASE["source"]["wells"] * 7}, "7 wells"),
         ("prior", {"name": "two-phase-64", "units": ""}, "the trained network two-phase-64"),
         ("prior", {"weights": {"name": "mine.safetensors", "sha256": "0"}}, "the trained network mine.safetensors"),
-        ("prior", {"a": {"name": "p"}, "u": {"name": "q"}}, "a: the trained network p; u: the trained network q"),
+        (
+            "prior",
+            {"a": {"law": "log-normal", "mean": 1}, "u": {"law": "gaussian", "mean": "x"}},
+            "log-normal a, mean 1; gaussian u, mean x",
+        ),
         ("prior", CASE["prior"], "log-normal a, mean 3, variogram (kind matern, range 200)"),
         ("observations", {"file": {"name": "h.csv", "sha256": "0"}, "units": "m"}, "measurements from h.csv"),
         ("physics", "solver", "u solves the equation exactly, in every sample"),

@@ -1,7 +1,9 @@
 """Comparisons: the same data for every variant, what a folder holds, resuming, failing, statistics over problems."""
 
 import json
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,12 @@ from pdediff.cli.app import run as command_line
 from pdediff.guidance.renoise import ACCURACY
 from pdediff.posterior.files import locked
 from pdediff.posterior.metrics import FIELD_KEYS
-from pdediff.solvers.errors import ConvergenceError, InputError
+from pdediff.report import figures
+from pdediff.solvers.errors import ConvergenceError, InputError, Interrupted
 from pdediff.studies import run as runs
+from pdediff.studies import sample
 from pdediff.studies.compare import compare
-from pdediff.studies.paired import paired, statistics
+from pdediff.studies.paired import main_pairs, paired, statistics
 
 CASE = Path(__file__).parents[2] / "cases" / "darcy-csv.yaml"
 SMALL = ("grid.shape=[8, 12]", "sampling.samples=4", "guidance.accuracy=fast")
@@ -47,13 +51,19 @@ def quick(request, monkeypatch):
     """Few noise levels: these tests are about what is run, not how well. Pictures where a test asks for `pictures`."""
     monkeypatch.setitem(ACCURACY, "fast", replace(ACCURACY["fast"], levels=4))
     if "pictures" not in request.fixturenames:
-        monkeypatch.setattr(runs, "save_figures", lambda posterior, folder: [])
+        monkeypatch.setattr(figures, "figures", lambda posterior: iter([("fields", Figure())]))
         monkeypatch.setattr("pdediff.studies.compare.comparison_figure", lambda posteriors: Figure())
 
 
 @pytest.fixture
 def pictures():
     """Ask for this one to have the figures drawn."""
+
+
+@pytest.fixture
+def no_drawing(monkeypatch):
+    """Call it, and from then on drawing a sample is an error."""
+    return partial(monkeypatch.setattr, sample, "_draw_batch", None)
 
 
 @pytest.fixture
@@ -271,6 +281,138 @@ def test_paired_statistics_over_problems(pdediff, tmp_path, capsys):
     assert all(after[path] == time for path, time in below.items() if path.name != "paired.png")
 
 
+@pytest.mark.parametrize("lost", ["report.html", "figures", "few/report.html", "few/figures"])
+def test_what_can_be_made_again_is(case, tmp_path, no_drawing, lost):
+    """A report or figures that were deleted, of the comparison or of a variant, are back; no sample is drawn."""
+    first = compare(case, tmp_path)
+    before = set(files(tmp_path))
+    path = tmp_path / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    no_drawing()
+    assert compare(case, tmp_path).metrics == first.metrics
+    assert set(files(tmp_path)) == before
+
+
+def test_force_after_a_kill_while_forcing(case, tmp_path):
+    """A variant's folder without its manifest is cleared by its name; the user's own folders stay."""
+    expected = compare(case, tmp_path)
+    (tmp_path / "few/manifest.json").unlink()
+    with pytest.raises(InputError, match="few: is not empty and holds no run"):
+        compare(case, tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/manifest.json").write_text("{}")
+    again = compare(case, tmp_path, force=True).metrics
+    assert again["variants"]["few"]["a"] == expected.metrics["variants"]["few"]["a"]
+    assert (tmp_path / "mine/manifest.json").read_text() == "{}"
+
+
+def test_a_kill_while_forcing_leaves_an_unfinished_comparison(case, tmp_path, monkeypatch):
+    """Whichever file is the last that was removed: what is left goes on, with or without --force, to the same end."""
+    expected = compare(case, tmp_path / "whole").metrics["variants"]
+    unlink = Path.unlink
+
+    class Kill(BaseException):
+        pass
+
+    for number in (1, 2, 4, 5, 9, 11):
+        out, calls = tmp_path / f"out-{number}", []
+        shutil.copytree(tmp_path / "whole", out)
+
+        def killed(path: Path, missing_ok: bool = False, calls: list = calls, number: int = number) -> None:
+            if path.name[0] != ".":  # a lock or a part
+                calls.append(path)
+                if len(calls) == number:
+                    raise Kill
+            unlink(path, missing_ok)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", killed)
+            with pytest.raises(Kill):
+                compare(case, out, force=True)
+        variants = compare(case, out, force=number % 2 == 0).metrics["variants"]
+        assert {name: entry["u"] for name, entry in variants.items()} == {
+            name: entry["u"] for name, entry in expected.items()
+        }
+
+
+def test_forcing_some_variants_keeps_the_others(pdediff, case, tmp_path, capsys):
+    """--force --only begins these anew; of another case nothing could stay, so that is refused, in one line."""
+    compare(case, tmp_path)
+    before = files(tmp_path)
+    assert list(compare(case, tmp_path, force=True, only=["few"]).metrics["variants"]) == ["few", "more"]
+    after = files(tmp_path)
+    assert set(after) == set(before)
+    assert all(after[path] == before[path] for path in before if path.parent == tmp_path / "more")
+    assert after[tmp_path / "few/posterior.nc"] > before[tmp_path / "few/posterior.nc"]
+    arguments = ["compare", str(CASE), "--out", str(tmp_path), "--force", "--only", "few"]
+    for more in ([], ["--dry-run"]):
+        assert pdediff([*arguments, *more, *options((*SYNTHETIC, *TWO, "sampling.seed=4"))]) == 2
+        error = capsys.readouterr().err
+        assert "sampling.seed: 3 -> 4); choose another --out, or --force without --only to start anew" in error
+        assert error.count("\n") == 1
+    assert files(tmp_path) == after
+
+
+def test_interrupted_says_where(case, tmp_path):
+    """The comparison's folder, the variant or problem it was at; the next start goes on."""
+
+    def stop_at(path: Path) -> bool:
+        return path.exists()
+
+    rest = "the same command goes on from there"
+    out = tmp_path / "one"
+    with pytest.raises(Interrupted) as caught:
+        compare(case, out, stop=partial(stop_at, out / "more/manifest.json"))
+    assert str(caught.value) == f"{out}: interrupted in variant more, 2 of 2; {rest}"
+    assert list(compare(case, out).metrics["variants"]) == ["few", "more"]
+    out = tmp_path / "many"
+    with pytest.raises(Interrupted) as caught:
+        paired(CASE, [1, 2], out, (*SYNTHETIC, *TWO), stop=partial(stop_at, out / "problem-2/few/manifest.json"))
+    assert str(caught.value) == f"{out}: interrupted in problem 2, 2 of 2; {rest}"
+
+
+def test_problems_again_draw_nothing(pdediff, tmp_path, capsys, no_drawing):
+    """Finished problems are read, whatever is in the summary; --only leaves it incomplete; --force begins anew."""
+    arguments = ["compare", str(CASE), "--out", str(tmp_path), "--problems", "1", *options((*SYNTHETIC, *TWO))]
+    assert pdediff([*arguments, "--only", "few"]) == 0
+    assert not json.loads((tmp_path / "manifest.json").read_text())["complete"]
+    assert pdediff(arguments) == 0
+    assert json.loads((tmp_path / "manifest.json").read_text())["complete"]
+    summary = json.loads((tmp_path / "metrics.json").read_text())
+    (tmp_path / "metrics.json").write_text("{}")
+    first = files(tmp_path / "problem-1")
+    assert pdediff([*arguments, "--force", "--only", "few", "--quiet"]) == 0
+    second = files(tmp_path / "problem-1")
+    changed = {path.parent.name for path in first if path.name == "posterior.nc" and first[path] != second[path]}
+    assert changed == {"few"}
+    no_drawing()
+    assert pdediff(arguments) == 0
+    again = json.loads((tmp_path / "metrics.json").read_text())
+    assert again["variants"]["more"] == summary["variants"]["more"]
+    assert files(tmp_path / "problem-1") == second
+    capsys.readouterr()
+    assert pdediff([*arguments, "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("would read few, more on problems 1 to 1")
+
+
+def test_dry_run_with_problems_refuses_as_the_run_would(pdediff, tmp_path, capsys):
+    """A folder of something else, and a problem's folder of something else: the same line, with and without."""
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/thesis.tex").write_text("important")
+    paired(CASE, [1], tmp_path / "out", (*SYNTHETIC, *TWO))
+    (tmp_path / "out/problem-2").mkdir()
+    (tmp_path / "out/problem-2/thesis.tex").write_text("important")
+    for name, place in (("thesis", "thesis"), ("out", "out/problem-2")):
+        out = str(tmp_path / name)
+        arguments = ["compare", str(CASE), "--out", out, "--problems", "2", "--quiet", *options((*SYNTHETIC, *TWO))]
+        errors = []
+        for more in ([], ["--dry-run"]):
+            assert pdediff([*arguments, *more]) == 2
+            errors.append(capsys.readouterr().err)
+        assert errors[0] == errors[1]
+        assert errors[0].startswith(f"{tmp_path / place}: is not empty and holds no comparison")
+
+
 def test_one_process_at_a_time(case, tmp_path):
     """While a process has the folder, another is refused."""
     with locked(tmp_path / "out"), pytest.raises(InputError, match="is in use by another pdediff process"):
@@ -299,3 +441,16 @@ def test_pairs_leave_out_the_problems_where_one_failed():
         {"from": "a", "of": "b", "mean": {"a": {"crps": {"mean": -1.0, "standard_error": 0.5, "count": 2}}}}
     ]
     assert statistics({"a": [entry(1.0)], "b": [None]})["differences"] == [{"from": "a", "of": "b", "mean": {}}]
+
+
+def test_every_pair_has_its_difference():
+    """All six pairs of four variants, the later less the earlier; the main ones are steps, and those to the last."""
+
+    def column(crps: float) -> list:
+        return [{"a": {"crps": crps, "reliability": None}}]
+
+    rows = statistics({"a": column(1.0), "b": column(2.0), "c": column(4.0), "d": column(8.0)})["differences"]
+    means = {row["from"] + row["of"]: row["mean"]["a"]["crps"]["mean"] for row in rows}
+    assert means == {"ab": 1.0, "ac": 3.0, "ad": 7.0, "bc": 2.0, "bd": 6.0, "cd": 4.0}
+    assert ["".join(pair) for pair in main_pairs(list("abcd"))] == ["ab", "bc", "cd", "ad", "bd"]
+    assert main_pairs(["a"]) == []

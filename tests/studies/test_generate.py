@@ -293,7 +293,7 @@ def test_killed_at_any_step_it_resumes_to_the_same_bytes(tmp_path, stride):
 
 
 def _start(path, processes=2):
-    sets = [word for change in (*SMALL, "samples=40", "chunk=2") for word in ("--set", change)]
+    sets = [word for change in (*SMALL, "samples=100", "chunk=1") for word in ("--set", change)]
     command = ["generate", "two-phase-64", "--out", str(path), "--processes", str(processes), *sets]
     return subprocess.Popen(
         [sys.executable, "-m", "pdediff", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -306,15 +306,15 @@ def _wait_for_parts(process, path, count):
 
 
 @pytest.fixture(scope="module")
-def forty(tmp_path_factory):
-    """The bytes of a store of forty samples."""
-    path = tmp_path_factory.mktemp("forty") / "fields.h5"
-    generate(_recipe("two-phase-64", "samples=40"), path)
+def hundred(tmp_path_factory):
+    """The bytes of a store of a hundred samples."""
+    path = tmp_path_factory.mktemp("hundred") / "fields.h5"
+    generate(_recipe("two-phase-64", "samples=100"), path)
     return _digest(path)
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_the_command_survives_kills(tmp_path, forty, kills):
+def test_the_command_survives_kills(tmp_path, hundred, kills):
     """`pdediff generate --processes 2`, killed (SIGKILL) whenever one to three more chunks are there, ends with the
     bytes of an undisturbed run; the lock and the workers go with the process that is killed."""
     path = tmp_path / "fields.h5"
@@ -328,13 +328,13 @@ def test_the_command_survives_kills(tmp_path, forty, kills):
         process.communicate()
         assert not path.exists()
         assert parts_folder(path).exists()
-    generate(_recipe("two-phase-64", "samples=40"), path)
-    assert _digest(path) == forty
+    generate(_recipe("two-phase-64", "samples=100"), path)
+    assert _digest(path) == hundred
     assert _files(tmp_path) == ["fields.h5"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-def test_interrupted_it_finishes_its_chunks_and_says_how_to_go_on(tmp_path, forty):
+def test_interrupted_it_finishes_its_chunks_and_says_how_to_go_on(tmp_path, hundred):
     """SIGINT: exit code 130, no traceback, whole chunks only; the rest follows to the same bytes."""
     path = tmp_path / "fields.h5"
     process = _start(path, processes=1)
@@ -347,5 +347,5 @@ def test_interrupted_it_finishes_its_chunks_and_says_how_to_go_on(tmp_path, fort
     files = _files(parts_folder(path))
     assert files[0] == "recipe.json"
     assert all(name.startswith("samples-") and name.endswith(".h5") for name in files[1:])
-    generate(_recipe("two-phase-64", "samples=40"), path)
-    assert _digest(path) == forty
+    generate(_recipe("two-phase-64", "samples=100"), path)
+    assert _digest(path) == hundred

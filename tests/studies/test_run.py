@@ -40,7 +40,8 @@ def test_a_run_leaves_posterior_metrics_figures_and_manifest(case, tmp_path):
     """The files of a run, their keys, and that every sample satisfies its PDE to 1e-9."""
     result = run(case, tmp_path / "out")
     folder = result.folder
-    assert sorted(p.name for p in folder.iterdir()) == ["figures", "manifest.json", "metrics.json", "posterior.nc"]
+    names = ["figures", "manifest.json", "metrics.json", "posterior.nc", "report.html"]
+    assert sorted(p.name for p in folder.iterdir()) == names
     summary = json.loads((folder / "metrics.json").read_text())
     entry = summary["variants"]["run"]
     assert summary["case"] == "darcy-csv"

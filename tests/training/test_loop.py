@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pdediff.denoisers import weights
 from pdediff.solvers.errors import ConvergenceError, InputError
@@ -127,6 +127,25 @@ def test_another_recipe_in_the_folder_is_refused(tmp_path):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(InputError, match="holds a training run of another recipe"):
         training(tmp_path, recipe(learning_rate=2e-3))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["network.", "average.", "optimiser.3.exp_avg", "optimiser.0.step", "generator", ""])
+def test_a_damaged_checkpoint_is_said_so(tmp_path, name):
+    """A tensor that is missing, or a key of the state: InputError in one line, and the files stay as they are."""
+    training(tmp_path).run(stop=lambda: (tmp_path / "state-2.safetensors").exists(), save_seconds=-1)
+    state = json.loads((tmp_path / "state.json").read_text())
+    if name:
+        tensors = load_file(tmp_path / state["file"])
+        del tensors[next(key for key in tensors if key.startswith(name))]
+        save_file(tensors, tmp_path / state["file"])
+    else:
+        del state["seconds"]
+        (tmp_path / "state.json").write_text(json.dumps(state))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="damaged checkpoint") as caught:
+        training(tmp_path)
+    assert "\n" not in str(caught.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
