@@ -17,6 +17,7 @@ from pdediff.training.recipe import Recipe
 
 CASES = sorted((Path(__file__).parents[1] / "cases").glob("*.yaml"))
 QUICK = ("sampling.samples=2", "guidance.accuracy=fast")
+FEW = ("sampling.samples=2",)  # for the case whose many precise data a hurried run does not meet
 
 
 VARIANTS = [(path, name) for path in CASES for name in load_case(path).compare]
@@ -25,7 +26,7 @@ VARIANTS = [(path, name) for path in CASES for name in load_case(path).compare]
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_every_case_runs(path, tmp_path):
     """Two samples in a hurry: the data are met to a few sigma; with exact physics every sample satisfies the PDE."""
-    case = load_case(path, QUICK)
+    case = load_case(path, FEW if path.stem == "darcy-from-a" else QUICK)
     entry = run(case, tmp_path).metrics["variants"]["run"]
     assert entry["observations"]["chi2"] < 4  # 1 is right; two hurried samples of a two-phase medium reach 1 to 2.5
     assert entry["pde"]["relative_residual"] < (1e-9 if case.physics.kind == "solver" else 0.1)

@@ -324,6 +324,20 @@ def stopped_after(count, folder, sets=SMALL):
     assert len(batches(folder)) == count
 
 
+@pytest.mark.parametrize("lost", ["report.html", "figures"])
+def test_a_report_or_figures_that_were_deleted(tmp_path, simple, monkeypatch, lost):
+    """They are made again, byte for byte, from the posterior; no sample is drawn and no other file is touched."""
+    case = load_case(CSV, SMALL)
+    run(case, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    kept = (tmp_path / "posterior.nc").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / lost) if lost == "figures" else (tmp_path / lost).unlink()
+    monkeypatch.setattr(sample, "_draw_batch", None)
+    run(case, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert (tmp_path / "posterior.nc").stat().st_mtime_ns == kept
+
+
 def test_damaged_and_foreign_batches_are_drawn_anew(tmp_path, simple):
     """One file cut short, one empty, one of another case: the result is bit for bit that without the accident."""
     run(load_case(CSV, SMALL), tmp_path / "expected")
