@@ -119,10 +119,10 @@ def _draw_batch(
     started, solves = time.perf_counter(), problem.physics.darcy.solves
     with torch.no_grad():  # inference mode would forbid gradients through the network to those who want them
         try:
-            z = method(generators, on_level)
+            fields = _fields(problem, method(generators, on_level))
         except InputError as error:  # the input was right; a sample has left what the solver can take
             raise ConvergenceError(f"sampling went astray: {error}") from error
-        arrays = {name: value.cpu().numpy() for name, value in _fields(problem, z).items()}
+        arrays = {name: value.cpu().numpy() for name, value in fields.items()}
     count = len(generators)
     return arrays | {
         "seconds": np.full(count, (time.perf_counter() - started) / count),
@@ -135,6 +135,12 @@ def _fields(problem: Problem, z: Tensor) -> dict[str, Tensor]:
     """What samples z (B, D) of x_0 are in the fields' units: a, u, predicted and relative_residual of `Samples`."""
     darcy = problem.physics.darcy
     fields = problem.physics.fields(z.double(), FINAL_RTOL)
+    lost = ~torch.stack([v.isfinite().all(-1).all(-1) for v in (*fields.values(), fields["a"].log())]).all(dim=0)
+    if bool(lost.any()):
+        raise ConvergenceError(
+            f"{int(lost.sum())} of {len(lost)} samples have left what can be computed; with method dps a smaller zeta "
+            "or a higher accuracy may help"
+        )
     return fields | {
         "predicted": problem.likelihood.read(problem.physics.frame(**fields)),
         "relative_residual": darcy.relative_residual(**fields),

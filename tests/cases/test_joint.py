@@ -11,7 +11,7 @@ from pdediff.likelihoods.prior_only import PriorOnly
 from pdediff.likelihoods.residual import ResidualPhysics
 from pdediff.likelihoods.solver import SolverPhysics
 from pdediff.noise import Generators
-from pdediff.solvers.errors import InputError
+from pdediff.solvers.errors import ConvergenceError, InputError
 from pdediff.studies.run import run
 from pdediff.training.recipe import Recipe
 from pdediff.training.train import train
@@ -156,6 +156,16 @@ def test_diffusion_posterior_sampling_of_a_case(tmp_path):
     assert 0.05 < entry["observations"]["chi2"] < 5
     assert entry["pde"]["relative_residual"] < 1e-9
     assert entry["cost"]["network_evaluations"] == 100
+
+
+def test_a_sampler_that_diverges_says_so(tmp_path):
+    """dps with a step far too long: an error that names the remedy, no traceback of what comes after, and no result."""
+    text = CASE.replace("{weights: joint.safetensors}", "{law: log-normal, variogram: {range: 0.4}}")
+    options = ["physics=solver", "sampling.samples=2", "observations.noise.sigma=0.0005", "grid.shape=[12, 12]"]
+    case = load(tmp_path, *options, "guidance={method: dps, accuracy: fast, step: sigma}", text=text)
+    with pytest.raises(ConvergenceError, match=r"samples|astray"):
+        run(case, tmp_path / "out")
+    assert not (tmp_path / "out" / "posterior.nc").exists()
 
 
 def test_the_jacobian_ties_what_the_measured_law_does_not(folder):

@@ -23,6 +23,7 @@ def make_fail(): return fail
 def make_die(): return die
 def make_sleep(): return sleep
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in a shell's background inherit that it is ignored
     BODY
 """
 
