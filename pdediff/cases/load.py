@@ -32,15 +32,34 @@ def load_case(path: str | Path, overrides: Sequence[str] = (), seed: int | None 
         place of FILE:LINE.
     """
     path = Path(path)
-    return build_case(apply_all(read_yaml(path), overrides, seed), path)
+    tree = read_yaml(path)
+    return build_case(apply_all(tree, overrides, seed), path, tree)
 
 
-def build_case(tree: Node, path: Path) -> Case:
-    """The case in a tree; ``path`` is its file, beside which the files it names are looked for. Raises InputError."""
+def build_case(tree: Node, path: Path, unchanged: Node | None = None) -> Case:
+    """The case in a tree; ``path`` is its file, beside which the files it names are looked for.
+
+    ``unchanged`` is the tree before options of the command line. Where those contradict a variant, which only a
+    comparison has to mind, it is enough that the variant was valid without them.
+
+    Raises InputError.
+    """
     case = _validated(tree, path)
     for name in case.compare:
-        _validated(_variant_tree(case, tree, name), path, lenient=True)
+        try:
+            _validated(_variant_tree(case, tree, name), path, lenient=True)
+        except InputError:
+            if unchanged is None or not _is_valid_variant(unchanged, path, name):
+                raise
     return case
+
+
+def _is_valid_variant(tree: Node, path: Path, name: str) -> bool:
+    try:
+        case = _validated(tree, path)
+        return name in case.compare and _validated(_variant_tree(case, tree, name), path, lenient=True) is not None
+    except InputError:
+        return False
 
 
 def load_variant(case: Case, name: str) -> Case:

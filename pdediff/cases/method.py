@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pdediff.cases.case import Case
 from pdediff.cases.problem import Problem
+from pdediff.guidance.base import PosteriorDenoiser
 from pdediff.guidance.dps import DPS
 from pdediff.guidance.renoise import ACCURACY, Annealing, renoise
 from pdediff.noise import Generators
@@ -56,7 +57,7 @@ class Proximal:
 
     @property
     def evaluations(self) -> int:
-        """One at each level."""
+        """One at each level; a Jacobian's products, backward passes through the network, are not counted."""
         return self.levels
 
     def __call__(self, generators: Generators, progress: Progress) -> Tensor:
@@ -70,7 +71,7 @@ class Proximal:
 class Guided:
     """A posterior denoiser in a sampler."""
 
-    posterior: DPS
+    posterior: PosteriorDenoiser
     sampler: Sampler
     levels: int
     device: torch.device

@@ -278,3 +278,19 @@ def test_a_case_cannot_be_changed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         case.physics = "none"  # type: ignore[misc]
     assert math.isfinite(case.prior.mean)  # type: ignore[union-attr]
+
+
+def test_options_that_contradict_a_variant_only(tmp_path):
+    """``--set`` may make a variant invalid, which only a comparison has to mind: the case itself loads, and loading the
+    variant says what is wrong. A variant that is wrong in the file is refused as before."""
+    path = tmp_path / "case.yaml"
+    text = Path(__file__).parents[2].joinpath("cases/darcy-sparse.yaml").read_text()
+    path.write_text(text)
+    case = load_case(path, ["guidance={method: dps}"])
+    assert case.guidance.method == "dps"
+    with pytest.raises(InputError, match="only method proximal has a covariance"):
+        load_variant(case, "none")
+    path.write_text(text.replace("covariance: jacobian", "covariance: jacobia"))
+    for options in ([], ["guidance={method: dps}"]):
+        with pytest.raises(InputError, match=r"case.yaml:\d+: .*jacobia"):
+            load_case(path, options)

@@ -79,6 +79,11 @@ def test_channels_have_laws_of_their_own():
     units = torch.eye(8)
     root = torch.cat([law.root(unit[None]) for unit in units])
     assert torch.equal((root.T @ root)[:4, 4:], torch.zeros(4, 4))
+    for part in (slice(0, 4), slice(4, 8)):
+        marginal, w = law.marginal(part), normal(1, 8)
+        torch.testing.assert_close(marginal.root(w[:, part]), law.root(w)[:, part])
+        torch.testing.assert_close(marginal.root_transposed(w[:, part]), law.root_transposed(w)[:, part])
+        assert marginal.dimension == 4
 
 
 class Synthetic:
