@@ -62,7 +62,9 @@ def shipped_recipe(name: str) -> Path:
         return Path(name)
     recipes = {path.stem: path for path in sorted(Path(pdediff.priors.__file__).parent.glob("*.yaml"))}
     if name not in recipes:
-        raise InputError(f"unknown recipe {shown(name)}; {suggestion(name, recipes)}, or a file NAME.yaml")
+        raise InputError(
+            f"unknown recipe {shown(name)} (a shipped name, or a file NAME.yaml); {suggestion(name, recipes)}"
+        )
     return recipes[name]
 
 

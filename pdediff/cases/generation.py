@@ -160,7 +160,9 @@ def _shipped(name: str) -> Path:
         return Path(name)
     recipes = {path.stem: path for path in sorted(Path(pdediff.datasets.__file__).parent.glob("*.yaml"))}
     if name not in recipes:
-        raise InputError(f"unknown recipe {shown(name)}; {suggestion(name, recipes)}, or a file NAME.yaml")
+        raise InputError(
+            f"unknown recipe {shown(name)} (a shipped name, or a file NAME.yaml); {suggestion(name, recipes)}"
+        )
     return recipes[name]
 
 

@@ -121,7 +121,8 @@ class WellSection(Section):
     x: Real = Field(description="Position, in the unit of the domain.")
     y: Real = Field(description="Position, in the unit of the domain.")
     rate: Real = Field(
-        description="Volume per unit time and unit thickness: positive injects, negative pumps (a-unit × u-unit)."
+        description="What the well puts in, in a-unit × u-unit: positive injects, negative pumps. That is volume per "
+        "unit time if a is a transmissivity, and per unit thickness if a is a conductivity."
     )
 
     def build(self) -> Well:

@@ -42,6 +42,12 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def brief(changes: Sequence[str], most: int = 4) -> str:
+    """Changes in one line: the first few, and how many more there are."""
+    more = [f"and {len(changes) - most} more"] if len(changes) > most else []
+    return "; ".join([*changes[:most], *more])
+
+
 def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
     """(dotted key, scalar) pairs; lists of scalars stay whole."""
     if isinstance(value, Mapping) and value:

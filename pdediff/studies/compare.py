@@ -21,7 +21,7 @@ import numpy as np
 
 from pdediff import __version__
 from pdediff.cases.case import Case
-from pdediff.cases.identity import difference, digest
+from pdediff.cases.identity import brief, difference, digest
 from pdediff.cases.load import load_variant
 from pdediff.cases.problem import build_problem
 from pdediff.cases.suggest import shown, suggestion
@@ -135,7 +135,7 @@ def check_data(case: Case, variants: dict[str, Case]) -> None:
         other = _data(variant)
         if data.keys() != other.keys() or not all(np.array_equal(data[key], other[key]) for key in data):
             section = changes[0].partition(":")[0].split(".")[0]
-            listed = "; ".join(changes[:3]) + "; …" * (len(changes) > 3)
+            listed = brief(changes)
             raise case.origin.tree.error(
                 ("compare", name, section),
                 f"compare.{name}: changes the data ({listed}); variants have the truth, sensors and noise of the case",
@@ -211,7 +211,7 @@ def read_manifest(
     ):
         raise InputError(f"{path}: not the manifest of a {kind.removesuffix(' 1')}; choose another --out")
     if manifest.get("hash") != identity(case, variants) and not (force and not only):
-        changes = "; ".join(difference(manifest["case"], case.resolved())) or "its files' contents"
+        changes = brief(difference(manifest["case"], case.resolved())) or "its files' contents"
         way = "--force without --only" if force else "--force"
         raise InputError(f"{folder}: holds another case ({changes}); choose another --out, or {way} to start anew")
     return manifest

@@ -22,7 +22,7 @@ import torch
 
 from pdediff import __version__
 from pdediff.cases.generation import DatasetRecipe
-from pdediff.cases.identity import difference
+from pdediff.cases.identity import brief, difference
 from pdediff.datasets.store import Layout, Store, gather, part_index, parts_folder, write
 from pdediff.posterior.files import locked, replacing, write_json
 from pdediff.solvers.errors import InputError, Interrupted
@@ -180,7 +180,7 @@ def _check_claim(recipe: DatasetRecipe, parts: Path) -> None:
 
 
 def _refuse_difference(what: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-    changes = "; ".join(difference(old, new))
+    changes = brief(difference(old, new))
     if changes:
         raise InputError(f"{what} ({changes}); choose another --out, or delete it")
 

@@ -23,7 +23,7 @@ import torch
 
 from pdediff import __version__
 from pdediff.cases.case import Case
-from pdediff.cases.identity import difference
+from pdediff.cases.identity import brief, difference
 from pdediff.cases.problem import Problem, build_problem
 from pdediff.posterior.files import check_free, clear_parts, is_left_behind, locked, write_json
 from pdediff.posterior.metrics import metrics
@@ -167,7 +167,7 @@ def _finished(case: Case, folder: Path, force: bool) -> bool:
         if force:
             return False
         if manifest["hash"] != case.hash:
-            changes = "; ".join(difference(manifest["case"], case.resolved())) or "its files' contents"
+            changes = brief(difference(manifest["case"], case.resolved())) or "its files' contents"
             raise InputError(
                 f"{folder}: holds another case ({changes}); choose another --out, or --force to start anew"
             )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pdediff.cases.case import Case
-from pdediff.cases.identity import difference
+from pdediff.cases.identity import brief, difference
 from pdediff.cases.load import load_case
 
 MINIMAL = """\
@@ -75,3 +75,10 @@ def test_difference_names_what_changed(tmp_path: Path) -> None:
         "grid.shape: [8, 12] -> [8, 16]",
         "sampling.samples: 20 -> 40",
     ]
+
+
+def test_brief_changes():
+    """Up to four changes are listed; of more, the first four and the number of the others."""
+    assert brief(["a", "b"]) == "a; b"
+    assert brief(list("abcd")) == "a; b; c; d"
+    assert brief(list("abcdef")) == "a; b; c; d; and 2 more"
