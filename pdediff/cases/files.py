@@ -7,6 +7,7 @@ folder and stays inside it; a path typed by the user with ``--set`` may lead any
 import hashlib
 import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import ModuleType
 from typing import Any
 
 import pdediff.priors
@@ -56,11 +57,11 @@ def shipped_priors() -> dict[str, Path]:
     return {card.stem: card for card in cards if card.with_suffix(".safetensors").is_file()}
 
 
-def shipped_recipe(name: str) -> Path:
-    """The recipe file of a shipped prior, or `name` itself where it is a file. Raises InputError if it is neither."""
+def shipped_recipe(name: str, package: ModuleType = pdediff.priors) -> Path:
+    """A shipped recipe of a package, or `name` itself where it is a file. Raises InputError if it is neither."""
     if Path(name).suffix in (".yaml", ".yml"):
         return Path(name)
-    recipes = {path.stem: path for path in sorted(Path(pdediff.priors.__file__).parent.glob("*.yaml"))}
+    recipes = {path.stem: path for path in sorted(Path(str(package.__file__)).parent.glob("*.yaml"))}
     if name not in recipes:
         raise InputError(
             f"unknown recipe {shown(name)} (a shipped name, or a file NAME.yaml); {suggestion(name, recipes)}"

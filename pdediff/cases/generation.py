@@ -5,20 +5,20 @@ same care: unknown keys are errors, with their line and the nearest valid one.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 import pdediff.datasets
 from pdediff.cases.choices import PDES, Choices
+from pdediff.cases.files import shipped_recipe
 from pdediff.cases.geometry import BoundarySection, GridSection, SourceSection
 from pdediff.cases.messages import validate
 from pdediff.cases.overrides import apply_set
 from pdediff.cases.prior import LogNormalPrior
 from pdediff.cases.reader import Node, read_yaml
 from pdediff.cases.section import Positive, Section, Seed, Unit, as_number, as_tuple, key_error
-from pdediff.cases.suggest import nearest, shown, suggestion
+from pdediff.cases.suggest import nearest
 from pdediff.solvers.errors import InputError
 
 LAWS = Choices(("two-phase", "log-normal"))
@@ -144,7 +144,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> tuple[str, DatasetR
     ------
     InputError : one line, ``FILE:LINE: what, and the nearest valid spelling``.
     """
-    path = _shipped(name)
+    path = shipped_recipe(name, pdediff.datasets)
     tree = read_yaml(path, "recipe")
     for option in overrides:
         tree = apply_set(tree, option)
@@ -152,18 +152,6 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> tuple[str, DatasetR
     if "u" in recipe.fields:
         _check_equation(recipe, tree)
     return path.stem, recipe
-
-
-def _shipped(name: str) -> Path:
-    """The file of a shipped recipe, or `name` itself where it is a file's."""
-    if Path(name).suffix in (".yaml", ".yml"):
-        return Path(name)
-    recipes = {path.stem: path for path in sorted(Path(pdediff.datasets.__file__).parent.glob("*.yaml"))}
-    if name not in recipes:
-        raise InputError(
-            f"unknown recipe {shown(name)} (a shipped name, or a file NAME.yaml); {suggestion(name, recipes)}"
-        )
-    return recipes[name]
 
 
 def _check_equation(recipe: DatasetRecipe, tree: Node) -> None:

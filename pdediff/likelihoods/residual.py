@@ -22,8 +22,9 @@ from torch import Tensor
 
 from pdediff.denoisers.base import BlockErrorLaw, ErrorLaw, WhiteErrorLaw
 from pdediff.likelihoods.physics import Fields, Physics, gather_walls, replicate_walls
+from pdediff.likelihoods.solver import LinearisedSolver
 from pdediff.parametrisations import Parametrisation
-from pdediff.solvers.darcy import Darcy, Linearisation
+from pdediff.solvers.darcy import Darcy
 from pdediff.spaces import Space
 
 
@@ -91,18 +92,8 @@ class ResidualPhysics(Physics):
 
 
 @dataclass(frozen=True)
-class LinearisedResidual:
-    """Derivative of (a, u) with respect to (x_a, r); parameters as of `LinearisedSolver`."""
-
-    shape: tuple[int, int]
-    parametrisation: Parametrisation
-    solution: Linearisation
-    tolerance: float
-
-    @property
-    def fields(self) -> Fields:
-        """Coefficient a and solution u on cells and walls at the point of linearisation."""
-        return {"a": replicate_walls(self.solution.a), "u": self.solution.u_walls}
+class LinearisedResidual(LinearisedSolver):
+    """Derivative of (a, u) with respect to (x_a, r): that of an exact solve, with r among the sources."""
 
     def tangent(self, dzeta: Tensor) -> Fields:
         """Changes of a and u under (dx_a, dr)."""

@@ -207,6 +207,7 @@ def test_killed_at_random_moments(tmp_path, undisturbed):
     """Three kills, anywhere between start and end: the posterior is the undisturbed one."""
     out = tmp_path / "out"
     kill_at_random(lambda: Command(tmp_path, *run_command(out)), out, undisturbed, kills=3, seed=0)
+    assert_same_posterior(out, undisturbed)
 
 
 def test_killed_before_each_rename(tmp_path, undisturbed):
