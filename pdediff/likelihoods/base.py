@@ -43,6 +43,11 @@ class LeastSquares(Likelihood, Protocol):
         """Number of data m."""
         ...
 
+    @property
+    def linear(self) -> bool:
+        """Whether the misfit is a linear function of x_0: its linearisation about any point is exact."""
+        ...
+
     def linearise(self, zeta: Tensor, tolerance: float, near: Any = None) -> LinearisedMisfit:
         """Linearise about zeta (B, K'); solves inside J and Jᵀ may err by `tolerance`, relatively.
 
