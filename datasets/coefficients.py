@@ -130,6 +130,76 @@ class LogNormalLaw(CoefficientLaw):
         return torch.exp(self.mean + self.scale * x)
 
 
+@dataclass(frozen=True)
+class GaussianLaw(CoefficientLaw):
+    """A Gaussian field itself, of either sign: no coefficient of an equation, but what images and maps may be.
+
+    Parameters
+    ----------
+    field : law of mu = a − mean (ny, nx).
+    mean : mean of a, in its own unit.
+
+    Raises
+    ------
+    InputError : a mean that is not finite.
+    """
+
+    mean: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.mean):
+            raise InputError(f"mean of a must be finite, got {self.mean:g}")
+
+    def normalise(self, mu: Tensor) -> Tensor:
+        """mu as it is."""
+        return mu
+
+    def coefficient(self, x: Tensor) -> Tensor:
+        """mean + x."""
+        return self.mean + x
+
+
+@dataclass(frozen=True)
+class MixtureLaw:
+    """One of several laws, drawn with given probabilities.
+
+    Parameters
+    ----------
+    laws : the laws, of fields of one shape.
+    weights : how likely each is, relative to the others.
+
+    Raises
+    ------
+    InputError : no law, another number of weights, a weight that is not positive, or laws of different shapes.
+    """
+
+    laws: tuple[CoefficientLaw, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.laws or len(self.laws) != len(self.weights) or not min(self.weights) > 0:
+            raise InputError(f"a mixture needs a positive weight for each of its laws, got {self.weights}")
+        if len({law.shape for law in self.laws}) != 1:
+            raise InputError(f"a mixture needs laws of one shape, got {[law.shape for law in self.laws]}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.laws[0].shape
+
+    def sample(
+        self,
+        n: int,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device | None = None,
+    ) -> Tensor:
+        """Draw n fields a (n, ny, nx), each of a law that is drawn first."""
+        weights = torch.tensor(self.weights, dtype=torch.float64, device=generator.device)
+        chosen = torch.multinomial(weights, n, replacement=True, generator=generator).tolist()
+        return torch.cat([self.laws[k].sample(1, generator, dtype, device) for k in chosen])
+
+
 def prolong(a: Tensor, factor: int) -> Tensor:
     """Cut every cell of fields (..., ny, nx) into factor × factor cells of the same value: (..., factor·ny, factor·nx).
 

@@ -49,6 +49,11 @@ class Generators:
         rows = [torch.randn(shape, generator=g, dtype=dtype, device=self.device) for g in self.generators]
         return torch.stack(rows).to(device or self.device)
 
+    def uniform(self, *shape: int, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
+        """Numbers (B, *shape) evenly distributed in [0, 1), row i from generator i."""
+        rows = [torch.rand(shape, generator=g, dtype=dtype, device=self.device) for g in self.generators]
+        return torch.stack(rows).to(device or self.device)
+
 
 @dataclass(frozen=True)
 class WhiteNoise:

@@ -7,10 +7,12 @@ x_t = alpha_t x_0 + sigma_t eps and white g of unit variance they are one anothe
 
 Every schedule is the same path up to scaling: x_t/alpha_t is x_0 plus noise of standard deviation
 s = sigma_t/alpha_t, the noise-to-signal ratio. Networks see only s, so one set of weights serves every schedule.
+Schedules differ in the pace at which t runs through s, and in the scale of x_t.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -55,6 +57,97 @@ class VESchedule:
     def time(self, s: T) -> T:
         """t = s."""
         return s
+
+
+@dataclass(frozen=True)
+class VPSchedule:
+    """alpha_t² = exp(−B_t), sigma_t² = 1 − alpha_t², B_t = ∫_0^t beta = beta_min t + (beta_max − beta_min) t²/2.
+
+    The variance-preserving SDE dx = −½ beta x dt + √beta dw on 0 ≤ t ≤ 1 with linear beta (Song et al. 2021). The
+    chain of DDPM (Ho et al. 2020; eq. 1) is its Euler scheme: for N steps with beta_i = beta(i/N)/N,
+
+        ln Π_{j≤i} (1 − beta_j) = −B_{i/N} + O(1/N).
+
+    The defaults are DDPM's beta_1 = 10⁻⁴, beta_N = 0.02 at N = 1000, whose alpha are smaller by at most 3.4 %.
+    s² = exp(B_t) − 1 reaches 152² at t = 1; larger ratios lie at t > 1, on the same formula.
+
+    Parameters
+    ----------
+    beta_min, beta_max: rate of noising at t = 0 and t = 1, per unit of t.
+
+    Raises
+    ------
+    ValueError: unless 0 < beta_min ≤ beta_max.
+
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta_min <= self.beta_max < math.inf:
+            raise ValueError(f"rates must satisfy 0 < beta_min ≤ beta_max, not {self.beta_min=}, {self.beta_max=}")
+
+    def __call__(self, t: T) -> tuple[T, T]:
+        """Amplitudes (alpha_t, sigma_t); t is a number or a tensor of any shape."""
+        f, b_t = _functions(t), t * (self.beta_min + (self.beta_max - self.beta_min) * t / 2)
+        return f.exp(-b_t / 2), f.sqrt(-f.expm1(-b_t))  # expm1: 1 − alpha_t² has no digits left at small t
+
+    def time(self, s: T) -> T:
+        """The positive root of B_t = ln(1 + s²), in the form without a difference."""
+        f = _functions(s)
+        b_t = f.log1p(s * s)
+        return 2 * b_t / (self.beta_min + f.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * b_t))
+
+
+@dataclass(frozen=True)
+class CosineSchedule:
+    """alpha_t = cos θ_t/cos θ_0, sigma_t² = 1 − alpha_t², θ_t = (π/2)(t + offset)/(1 + offset), 0 ≤ t ≤ 1.
+
+    Nichol & Dhariwal (2021), eq. 17. No signal is left at t = 1, where s = ∞: start from `time` of a finite s, as their
+    clipped chain does. No difference of cosines is taken:
+
+        cos θ_t = sin(π/2 − θ_t),        sigma_t² = sin(θ_t + θ_0) sin(θ_t − θ_0)/cos² θ_0.
+
+    Parameters
+    ----------
+    offset: moves t = 0 away from the top of the cosine, so that noise sets in as √t and not as t.
+
+    Raises
+    ------
+    ValueError: an offset that is not positive.
+
+    """
+
+    offset: float = 0.008
+
+    def __post_init__(self) -> None:
+        if not 0 < self.offset < math.inf:
+            raise ValueError(f"the offset must be positive, not {self.offset}")
+
+    @property
+    def _rate(self) -> float:
+        """dθ/dt."""
+        return math.pi / 2 / (1 + self.offset)
+
+    def __call__(self, t: T) -> tuple[T, T]:
+        """Amplitudes (alpha_t, sigma_t); t is a number or a tensor of any shape."""
+        f, theta_0 = _functions(t), self._rate * self.offset
+        alpha_t = f.sin(self._rate * (1 - t)) / math.cos(theta_0)
+        sigma_t = f.sqrt(f.sin(self._rate * t + 2 * theta_0) * f.sin(self._rate * t)) / math.cos(theta_0)
+        return alpha_t, sigma_t
+
+    def time(self, s: T) -> T:
+        """tan θ_t = r/cos θ_0 with r² = s² + sin² θ_0; the difference θ_t − θ_0 by the addition theorem."""
+        f, sine, cosine = _functions(s), math.sin(self._rate * self.offset), math.cos(self._rate * self.offset)
+        r = f.sqrt(s * s + sine**2)
+        difference = s * (s / (r + sine))  # r − sin θ_0
+        return f.atan2(difference * cosine, cosine**2 + r * sine) / self._rate
+
+
+def _functions(t: float | Tensor) -> Any:
+    """The module whose exp, sqrt, … take t."""
+    return torch if isinstance(t, Tensor) else math
 
 
 def noise_to_signal(schedule: Schedule, t: T) -> T:

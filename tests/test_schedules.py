@@ -6,12 +6,18 @@ import pytest
 import torch
 
 from pdediff import schedules
-from pdediff.schedules import FunctionalSchedule, VESchedule, levels, noise_to_signal
+from pdediff.schedules import CosineSchedule, FunctionalSchedule, VESchedule, VPSchedule, levels, noise_to_signal
 
-SCHEDULES = [FunctionalSchedule(), VESchedule()]
-every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=["functional", "ve"])
+SCHEDULES = {"functional": FunctionalSchedule(), "ve": VESchedule(), "vp": VPSchedule(), "cosine": CosineSchedule()}
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 
 T = torch.tensor([1e-3, 0.1, 1.0, 7.0, 200.0], dtype=torch.float64)[:, None]
+UNIT = torch.tensor([1e-12, 1e-6, 1e-3, 0.1, 0.5, 0.9, 0.999], dtype=torch.float64)  # of [0, 1]
+
+
+def times(schedule):
+    """Five times (5, 1), from hardly any noise to hardly any signal."""
+    return schedule.time(T)
 
 
 def states():
@@ -39,28 +45,96 @@ def test_variance_exploding_keeps_the_signal():
 
 @every_schedule
 def test_time_inverts_the_ratio(schedule):
-    """schedule.time(sigma_t/alpha_t) = t, for tensors and for numbers."""
-    torch.testing.assert_close(schedule.time(noise_to_signal(schedule, T)), T, rtol=1e-14, atol=0)
-    assert schedule.time(noise_to_signal(schedule, 0.3)) == pytest.approx(0.3, rel=1e-14)
+    """schedule.time(sigma_t/alpha_t) = t relative to t, from 10⁻¹² on, for tensors and for numbers, in kind."""
+    torch.testing.assert_close(schedule.time(noise_to_signal(schedule, UNIT)), UNIT, rtol=1e-14, atol=0)
+    for t, amplitudes in zip(UNIT.tolist(), zip(*schedule(UNIT), strict=True), strict=True):
+        assert schedule(t) == pytest.approx([float(v) for v in amplitudes], rel=1e-14)
+        assert schedule.time(noise_to_signal(schedule, t)) == pytest.approx(t, rel=1e-14)
+    assert isinstance(schedule.time(0.3), float)
+
+
+@every_schedule
+def test_ratio_inverts_the_time(schedule):
+    """sigma_t/alpha_t = s at t = schedule.time(s), from 10⁻⁹ to 10⁴.
+
+    The cosine crowds large ratios near t = 1, s = 2/(π (1 − t)), so rounding of t costs s a factor of s.
+    """
+    s = torch.logspace(-9, 4, 14, dtype=torch.float64)
+    torch.testing.assert_close(noise_to_signal(schedule, schedule.time(s)), s, rtol=1e-11, atol=0)
+    small = s[s < 100]
+    torch.testing.assert_close(noise_to_signal(schedule, schedule.time(small)), small, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("schedule", [VPSchedule(), VPSchedule(5.0, 5.0), CosineSchedule(), CosineSchedule(0.2)])
+def test_bounded_schedules_preserve_variance(schedule):
+    """alpha_t² + sigma_t² = 1 with (1, 0) at t = 0 exactly, noise growing with t, in tensors and numbers."""
+    alpha_t, sigma_t = schedule(UNIT)
+    torch.testing.assert_close(alpha_t**2 + sigma_t**2, torch.ones_like(UNIT), rtol=1e-14, atol=0)
+    assert bool((sigma_t.diff() > 0).all())
+    assert schedule(0.0) == pytest.approx((1.0, 0.0), rel=1e-15, abs=0)
+    assert schedule.time(0.0) == 0.0
+    torch.testing.assert_close(schedule.time(torch.zeros(2)), torch.zeros(2), rtol=0, atol=0)
+
+
+def test_vp_in_single_precision():
+    """float32 keeps seven digits of the small sigma_t: 1 − alpha_t² taken as a difference would keep none at 10⁻⁶."""
+    for schedule in (VPSchedule(), CosineSchedule()):
+        for found, expected in zip(schedule(UNIT.float()), schedule(UNIT.float().double()), strict=True):
+            torch.testing.assert_close(found.double(), expected, rtol=5e-6, atol=0)
+        small = UNIT[:5].float()
+        torch.testing.assert_close(schedule.time(noise_to_signal(schedule, small)), small, rtol=2e-6, atol=0)
+
+
+def test_vp_is_the_limit_of_ddpm():
+    """ln alpha_t² at t = i/N exceeds ln Π_{j≤i} (1 − beta_j) of DDPM's chain of N steps by ½ ∫ beta² dt/N, to first
+    order (the second term of each logarithm): 67/N at t = 1. The next order is below 1 % for N ≥ 2000."""
+    limit = (20.0**3 - 0.1**3) / (20.0 - 0.1) / 6
+    for n, within in [(1000, 0.02), (2000, 0.01), (4000, 0.005)]:
+        beta = torch.linspace(0.1, 20.0, n, dtype=torch.float64) / n
+        alpha_t, _ = VPSchedule()(torch.arange(1, n + 1, dtype=torch.float64) / n)
+        difference = 2 * alpha_t.log() - torch.log1p(-beta).cumsum(0)
+        assert n * float(difference[-1]) == pytest.approx(limit, rel=within)
+        assert float(difference.abs().max()) == float(difference[-1])
+    beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)  # as published
+    torch.testing.assert_close(beta, torch.linspace(0.1, 20.0, 1000, dtype=torch.float64) / 1000, rtol=1e-12, atol=0)
+
+
+def test_cosine_is_its_formula():
+    """alpha_t² = f(t)/f(0) with f(t) = cos²((t + 0.008)/1.008 · π/2), as published; no signal at t = 1."""
+    f = ((UNIT + 0.008) / 1.008 * math.pi / 2).cos().square()
+    alpha_t, sigma_t = CosineSchedule()(UNIT)
+    torch.testing.assert_close(alpha_t.square(), f / math.cos(0.008 / 1.008 * math.pi / 2) ** 2, rtol=1e-11, atol=0)
+    torch.testing.assert_close(sigma_t[3:].square(), 1 - alpha_t[3:].square(), rtol=1e-13, atol=0)
+    assert CosineSchedule()(1.0) == (0.0, pytest.approx(1.0, rel=1e-15))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "settings"),
+    [(VPSchedule, (0, 1)), (VPSchedule, (2, 1)), (VPSchedule, (1, math.inf)), (CosineSchedule, (0.0,))],
+)
+def test_schedules_that_cannot_be(schedule, settings):
+    """Rates that vanish, fall or are infinite; an offset of zero."""
+    with pytest.raises(ValueError, match="must"):
+        schedule(*settings)
 
 
 @every_schedule
 def test_predictions_convert_into_each_other(schedule):
     """From x_t = alpha_t x_0 + sigma_t eps all of x_0, eps and the score −eps/sigma_t follow from any one of them.
 
-    To 1e-9, relative: recovering x_0 from x_t at t = 200 (or eps at t = 1e-3) loses a factor 10³ of 2e-16.
+    To 1e-9, relative: recovering x_0 from x_t at s = 200 (or eps at s = 1e-3) loses a factor 10³ of 2e-16.
     """
-    x_0, epsilon = states()
-    alpha_t, sigma_t = schedule(T)
+    t, (x_0, epsilon) = times(schedule), states()
+    alpha_t, sigma_t = schedule(t)
     x_t = alpha_t * x_0 + sigma_t * epsilon
     score = -epsilon / sigma_t
     for found, expected in [
-        (schedules.epsilon_from_x0(schedule, x_t, x_0, T), epsilon),
-        (schedules.x0_from_epsilon(schedule, x_t, epsilon, T), x_0),
-        (schedules.score_from_epsilon(schedule, epsilon, T), score),
-        (schedules.epsilon_from_score(schedule, score, T), epsilon),
-        (schedules.score_from_x0(schedule, x_t, x_0, T), score),
-        (schedules.x0_from_score(schedule, x_t, score, T), x_0),
+        (schedules.epsilon_from_x0(schedule, x_t, x_0, t), epsilon),
+        (schedules.x0_from_epsilon(schedule, x_t, epsilon, t), x_0),
+        (schedules.score_from_epsilon(schedule, epsilon, t), score),
+        (schedules.epsilon_from_score(schedule, score, t), epsilon),
+        (schedules.score_from_x0(schedule, x_t, x_0, t), score),
+        (schedules.x0_from_score(schedule, x_t, score, t), x_0),
     ]:
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
@@ -69,10 +143,10 @@ def test_predictions_convert_into_each_other(schedule):
 def test_score_of_a_gaussian(schedule):
     """For x_0 ~ N(0, c) the score of N(0, alpha_t² c + sigma_t²) is what the posterior mean
     E[x_0 | x_t] = alpha_t c/(alpha_t² c + sigma_t²) x_t converts to (Tweedie's formula)."""
-    c, (x_t, _) = 2.5, states()
-    alpha_t, sigma_t = schedule(T)
+    t, c, (x_t, _) = times(schedule), 2.5, states()
+    alpha_t, sigma_t = schedule(t)
     variance = alpha_t**2 * c + sigma_t**2
-    found = schedules.score_from_x0(schedule, x_t, alpha_t * c / variance * x_t, T)
+    found = schedules.score_from_x0(schedule, x_t, alpha_t * c / variance * x_t, t)
     torch.testing.assert_close(found, -x_t / variance, rtol=1e-9, atol=1e-9)
 
 

@@ -6,78 +6,34 @@ attaches what it read.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from pdediff.cases.choices import METHODS, PDES
+from pdediff.cases.choices import PARAMETERS, PDES
 from pdediff.cases.geometry import BoundarySection, GridSection, SourceSection
+from pdediff.cases.guidance import GuidanceSection
 from pdediff.cases.identity import digest
 from pdediff.cases.measurements import Measurements
 from pdediff.cases.observing import ObservationsSection
 from pdediff.cases.physics import PhysicsSection
 from pdediff.cases.prior import Prior
 from pdediff.cases.reader import Node
-from pdediff.cases.section import Name, Positive, Section, Seed, key_error
+from pdediff.cases.section import Name, Real, Section, Seed, key_error
 from pdediff.cases.sensors import Sensors, place_all
 from pdediff.solvers.grid import Grid
 
-ZETA = 0.01  # stable with a log-normal and with a two-phase prior, where 0.1 met the data better
 
+class InferSection(Section):
+    """A parameter that is inferred along, and where it may lie."""
 
-class GuidanceSection(Section):
-    """How samples are drawn from the posterior."""
-
-    method: Annotated[str, METHODS] = Field(
-        default="proximal",
-        description="The algorithm. proximal: Gauss–Newton steps and re-noising. dps: diffusion posterior sampling.",
-    )
-    accuracy: Literal["fast", "normal", "high"] = Field(
-        default="normal", description="Numbers of noise levels and of inner steps: the only dial of proximal."
-    )
-    covariance: Literal["measured", "jacobian"] | None = Field(
-        default=None,
-        description="Of proximal: how the denoiser errs, as measured on held-out functions (default), or by its "
-        "Jacobian, which ties the errors of a to those of u; slower, and for physics none only.",
-    )
-    step: Literal["normalised", "sigma"] | None = Field(
-        default=None, description="Of dps: the paper's step, divided by the misfit (default), or the true sigma's."
-    )
-    zeta: Positive | None = Field(
-        default=None,
-        description=f"Of dps: length of the normalised step, to be tuned to each problem; {ZETA} by default.",
-    )
-    sampler: Literal["ddim", "heun"] | None = Field(
-        default=None, description="Of dps: DDIM (default), or Heun's rule on the probability-flow equation."
-    )
-    eta: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Of DDIM: part of the noise that is fresh; 1 (default) is ancestral, 0 deterministic."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, data: Any) -> Any:
-        """The defaults of dps, so that they count in the case's identity."""
-        if not isinstance(data, dict) or data.get("method") != "dps":
-            return data
-        data = {"step": "normalised", "sampler": "ddim", **data}
-        if data["step"] == "normalised":
-            data.setdefault("zeta", ZETA)
-        if data["sampler"] == "ddim":
-            data.setdefault("eta", 1.0)
-        return data
+    min: Real = Field(description="Smallest value.")
+    max: Real = Field(description="Largest value.")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.method != "proximal" and self.covariance is not None:
-            raise key_error("covariance", f"only method proximal has a covariance; method is {self.method!r}")
-        for key in ("step", "zeta", "sampler", "eta"):
-            if self.method != "dps" and getattr(self, key) is not None:
-                raise key_error(key, f"only method dps has a {key}; method is {self.method!r}")
-        if self.zeta is not None and self.step == "sigma":
-            raise key_error("zeta", "the step of the true sigma has no zeta")
-        if self.eta is not None and self.sampler == "heun":
-            raise key_error("eta", "Heun's rule is deterministic and has no eta")
+    def _increasing(self) -> Self:
+        if not self.min < self.max:
+            raise key_error("max", f"must be more than min, got {self.min:g} and {self.max:g}")
         return self
 
 
@@ -117,7 +73,9 @@ class Origin:
 class Case(Section):
     """A case of pdediff: a PDE on a domain, a prior for its coefficient, data, and how to infer."""
 
-    pde: Annotated[str, PDES] = Field(description="The equation. darcy: −∇·(a∇u) = f, for a and u.")
+    pde: Annotated[str, PDES] = Field(
+        description="The equation. darcy: −∇·(a∇u) = f, for a and u. none: there is only a, and it is observed itself."
+    )
     grid: GridSection = Field(description="Domain and resolution.")
     boundary: BoundarySection = Field(
         default=BoundarySection(), description="Conditions on the four sides; u = 0 by default."
@@ -129,11 +87,32 @@ class Case(Section):
         default=PhysicsSection(kind="solver"), description="How u is tied to a: solver, residual, none, or a section."
     )
     guidance: GuidanceSection = Field(default=GuidanceSection(), description="The algorithm.")
+    infer: Annotated[dict[Annotated[str, PARAMETERS], InferSection], Field(max_length=6)] | None = Field(
+        default=None,
+        description="What is not known of the instruments or the boundary, with bounds: width (of a blur), gain, or "
+        "the value of u at the left, right, bottom or top side. The case's own value is the synthetic truth's.",
+    )
     sampling: SamplingSection = Field(default=SamplingSection(), description="Number of samples, seed, batch.")
     compare: Annotated[dict[Name, dict[str, Any]], Field(max_length=100)] = Field(
         default={},
         description="Named variants of the case, for comparisons: keys that replace those above; null removes one.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_equation(cls, data: Any) -> Any:
+        """Where there is no equation nothing is solved, and nothing drives it."""
+        if not isinstance(data, dict) or data.get("pde") != "none":
+            return data
+        for key in ("boundary", "source"):
+            if key in data:
+                raise key_error(key, "has no meaning without an equation; pde is none")
+        observations = data.get("observations")
+        if isinstance(observations, dict) and "sensors" in observations:
+            truth = observations.get("truth", {})
+            if isinstance(truth, dict):
+                data = {**data, "observations": {**observations, "truth": {"refine": 1, **truth}}}
+        return {"physics": "none", **data}
 
     _origin: Origin = PrivateAttr(default_factory=lambda: Origin(Path("case.yaml"), Node({}, "case")))
 
@@ -168,7 +147,8 @@ class Case(Section):
 
     def resolved(self) -> dict[str, Any]:
         """All settings as plain data, every default filled in; a file is {name, sha256}."""
-        data = self.model_dump(mode="json", exclude_none=True, exclude={"compare"})
+        without = {"boundary", "source"} if self.pde == "none" else set()
+        data = self.model_dump(mode="json", exclude_none=True, exclude={"compare", *without})
         hashes = self._origin.hashes
         for section, key in (("observations", "file"), ("prior", "weights")):
             if key in data[section]:

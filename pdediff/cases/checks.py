@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from pdediff.cases.case import Case, Origin
+from pdediff.cases.compatibility import check_compatibility
 from pdediff.cases.files import locate, read_card, sha256, shipped_card
 from pdediff.cases.joint import check_joint
 from pdediff.cases.observations_file import domain_text, read_observations
-from pdediff.cases.prior import LogNormalPrior, ProductPrior, ShippedPrior
+from pdediff.cases.prior import ShippedPrior, WeightsPrior
 from pdediff.cases.reader import Node, Path_
 from pdediff.cases.sensors import place
 from pdediff.solvers.boundary import SIDES, Boundary
@@ -35,7 +36,7 @@ def check(case: Case, tree: Node, path: Path, lenient: bool = False) -> Origin:
             ("observations", "truth", "refine"),
             f"observations.truth.refine: {refine} × {max(grid.shape)} cells is more than {FINEST}; at most {fits} fits",
         )
-    for factor in {1, refine}:
+    for factor in {1, refine} if case.pde != "none" else ():
         _check_equation(case, tree, grid.refine(factor), factor)
     card = None if lenient else _prior_card(case, tree, path.parent)
     hashes: dict[str, str] = {}
@@ -45,6 +46,7 @@ def check(case: Case, tree: Node, path: Path, lenient: bool = False) -> Origin:
     if not lenient:
         check_joint(case, tree, grid, None if card is None else read_card(card))
     _check_sensors(case, tree, grid)
+    check_compatibility(case, tree, grid)
     measurements = None
     if case.observations.file is not None:
         with _located(tree, ("observations", "file"), name="observations.file"):
@@ -91,7 +93,7 @@ def _check_equation(case: Case, tree: Node, grid: Grid, refine: int) -> None:
 def _prior_card(case: Case, tree: Node, folder: Path) -> Path | None:
     """The card of a trained prior, which must have been trained on the shape of the case's grid."""
     prior = case.prior
-    if isinstance(prior, LogNormalPrior | ProductPrior):
+    if not isinstance(prior, ShippedPrior | WeightsPrior):
         return None
     with _located(tree, ("prior",)):
         if isinstance(prior, ShippedPrior):
@@ -100,12 +102,27 @@ def _prior_card(case: Case, tree: Node, folder: Path) -> Path | None:
             path = locate(prior.weights, folder, tree.find(("prior", "weights"))[0])
     with _located(tree, ("prior", "weights")):
         card = read_card(path)
-    if tuple(card["shape"]) != case.grid.shape:
+    if prior.windows is not None:
+        _check_windows(case, tree, prior.windows.overlap, tuple(card["shape"]))
+    elif tuple(card["shape"]) != case.grid.shape:
         raise tree.error(
             ("grid", "shape"),
             f"grid.shape: {list(case.grid.shape)} does not fit prior {path.stem!r}; it was trained on {card['shape']}",
         )
     return path.with_suffix(".json")
+
+
+def _check_windows(case: Case, tree: Node, overlap: int, shape: tuple[int, ...]) -> None:
+    """Windows of a trained prior's shape cover the grid."""
+    if any(n < w for n, w in zip(case.grid.shape, shape, strict=True)):
+        raise tree.error(
+            ("grid", "shape"), f"grid.shape: {list(case.grid.shape)} is smaller than a window, {list(shape)}"
+        )
+    if overlap >= min(shape):
+        raise tree.error(
+            ("prior", "windows", "overlap"),
+            f"prior.windows.overlap: must be less than a window's side, {min(shape)}; got {overlap}",
+        )
 
 
 def _check_sensors(case: Case, tree: Node, grid: Grid) -> None:

@@ -47,11 +47,29 @@ class Choices:
         return {"type": "string", "enum": [*self.available, *dict(self.aliases)]}
 
 
-PDES = Choices(("darcy",))
+PDES = Choices(("darcy", "none"))
 PHYSICS = Choices(("solver", "residual", "none"), reserved=("surrogate",))
-METHODS = Choices(("proximal", "dps"), reserved=("pigdm", "daps", "esmda", "pinn"))
-LAWS = Choices(("log-normal",), reserved=("two-phase", "level-set"))
+METHODS = Choices(
+    (
+        *("proximal", "dps", "pigdm", "ddrm", "moments", "diffpir", "daps", "smc", "monte-carlo", "loss"),
+        *("control", "blind-dps", "diffusion-em", "gradient-search", "prior"),
+    ),
+    reserved=("esmda", "pinn"),
+    aliases=(("twisted-smc", "smc"), ("moment-matching", "moments"), ("none", "prior")),
+)
+SAMPLERS = Choices(
+    ("ddim", "ddpm", "heun", "euler-maruyama", "predictor-corrector", "annealed-langevin", "langevin"),
+    aliases=(("sgld", "langevin"),),
+)
+SCHEDULES = Choices(("functional", "vp", "cosine", "ve"), aliases=(("ddpm", "vp"),))
+LOSSES = Choices(("squared", "huber", "absolute"))
+LAWS = Choices(("log-normal", "gaussian", "mixture"), reserved=("two-phase", "level-set"))
+OPERATORS = Choices(
+    ("blur", "average", "mask", "tomography"),
+    aliases=(("gaussian-blur", "blur"), ("super-resolution", "average"), ("inpainting", "mask")),
+)
 SOLUTION_LAWS = Choices(("gaussian",))
 VARIOGRAMS = Choices(("matern", "exponential", "squared-exponential"), aliases=(("gaussian", "squared-exponential"),))
 PLACEMENTS = Choices(("uniform", "cells", "lattice"), aliases=(("random", "uniform"), ("grid", "lattice")))
+PARAMETERS = Choices(("width", "gain", "left", "right", "bottom", "top"))
 FIELDS = Choices(("u", "a"))

@@ -18,6 +18,8 @@ from pdediff.solvers.source import source_field
 
 def check_joint(case: Case, tree: Node, grid: Grid, card: dict[str, Any] | None) -> None:
     """Raise a located InputError unless prior, physics and equation go together; `card` is that of a trained prior."""
+    if case.pde == "none":
+        return
     fields = _fields(case, card)
     if case.physics.kind != "solver" and "u" not in fields:
         raise tree.error(

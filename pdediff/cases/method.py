@@ -1,45 +1,75 @@
-"""From the `guidance:` of a case to the algorithm that draws its samples."""
+"""From the `guidance:` of a case to the algorithm that draws its samples.
+
+A method is a posterior denoiser in a sampler (`Guided`), a loop of its own (`Loop`; `Proximal` is the flagship's), or
+one that infers parameters along (`cases.blind`).
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from pdediff.baselines.gradient_search import GradientSearch
+from pdediff.cases.blind import build_blind_dps, build_diffusion_em
 from pdediff.cases.case import Case
+from pdediff.cases.control import build_control
+from pdediff.cases.guidance import GuidanceSection
+from pdediff.cases.outcome import Method, Outcome, Progress
 from pdediff.cases.problem import Problem
-from pdediff.guidance.base import PosteriorDenoiser
+from pdediff.denoisers.base import Denoiser
+from pdediff.guidance.daps import DAPS
+from pdediff.guidance.ddrm import DDRM
+from pdediff.guidance.diffpir import DiffPIR
 from pdediff.guidance.dps import DPS
+from pdediff.guidance.loss import LossGuidance
+from pdediff.guidance.moments import MomentMatching
+from pdediff.guidance.monte_carlo import MonteCarlo
+from pdediff.guidance.pigdm import PiGDM
 from pdediff.guidance.renoise import ACCURACY, Annealing, renoise
+from pdediff.guidance.twisted_smc import TwistedSMC
 from pdediff.noise import Generators
-from pdediff.samplers.base import Sampler, pure_noise
+from pdediff.samplers.annealed_langevin import AnnealedLangevin
+from pdediff.samplers.base import ConditionalMean, Sampler, pure_noise
 from pdediff.samplers.ddim import DDIM
+from pdediff.samplers.ddpm import DDPM
+from pdediff.samplers.euler_maruyama import EulerMaruyama
 from pdediff.samplers.heun import Heun
+from pdediff.samplers.inversion import invert
+from pdediff.samplers.langevin import Langevin
+from pdediff.samplers.predictor_corrector import PredictorCorrector
+from pdediff.samplers.start import levels_below, noised_start
 from pdediff.schedules import levels
-
-Progress = Callable[[int, int], None]  # level done, number of levels
+from pdediff.solvers.expressions import Expression
 
 LADDER = {"fast": 100, "normal": 500, "high": 2000}
-"""Noise levels of samplers that are guided by a gradient: each of their steps is explicit, so they need many."""
+"""Noise levels of methods that follow a gradient: each of their steps is explicit, so they need many."""
 
+SHORT_LADDER = {"fast": 30, "normal": 100, "high": 400}
+"""Noise levels of methods that solve for the data at each level."""
 
-class Method(Protocol):
-    """Draws samples of x_0 given the data."""
+FINEST = 0.05
+"""A sampler's last move is a mean, which loses what varies by less than the noise there. Closed forms go on below their
+range by this factor; networks have not learnt to, and two phases have nothing there to lose."""
 
-    @property
-    def levels(self) -> int:
-        """Number of noise levels."""
-        ...
+SAMPLERS: dict[str, Callable[[], Sampler]] = {
+    "ddim": DDIM,
+    "ddpm": DDPM,
+    "heun": Heun,
+    "euler-maruyama": EulerMaruyama,
+    "predictor-corrector": PredictorCorrector,
+    "annealed-langevin": AnnealedLangevin,
+    "langevin": lambda: Langevin(steps=1000),
+}
 
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations a sample."""
-        ...
-
-    def __call__(self, generators: Generators, progress: Progress) -> Tensor:
-        """One sample for each generator: (B, D). Raises ConvergenceError."""
-        ...
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "squared": lambda r: 0.5 * r.square().sum(dim=-1),
+    "huber": lambda r: functional.huber_loss(r, torch.zeros_like(r), reduction="none", delta=1.5).sum(dim=-1),
+    "absolute": lambda r: r.abs().sum(dim=-1),
+}
+"""Losses of a standardised misfit (B, m)."""
 
 
 @dataclass(frozen=True)
@@ -62,41 +92,200 @@ class Proximal:
 
     def __call__(self, generators: Generators, progress: Progress) -> Tensor:
         """See `renoise`."""
-        prior, likelihood, physics = self.problem.prior, self.problem.likelihood, self.problem.physics
+        prior, likelihood, physics = self.problem.prior, self.problem.observed, self.problem.physics
         unknowns = physics if self.annealing.covariance == "measured" else None
         return renoise(prior.denoiser, likelihood, generators, self.annealing, progress, self.device, unknowns)
+
+    def outcome(self, x_0: Tensor) -> Outcome:
+        """The samples as they are."""
+        return Outcome(self.problem, x_0)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where sampling starts, if not from noise: x (1, D), the ratio s, and by fresh noise or by inversion."""
+
+    x: Tensor
+    s: float
+    by: str
 
 
 @dataclass(frozen=True)
 class Guided:
-    """A posterior denoiser in a sampler."""
+    """A posterior denoiser in a sampler.
 
-    posterior: PosteriorDenoiser
+    Parameters
+    ----------
+    problem: whose prior it is.
+    condition: makes the posterior denoiser, for the generators of a batch.
+    sampler: integrates it.
+    levels: number of noise levels.
+    start: a field to start from; None is pure noise.
+    device: where to compute.
+
+    """
+
+    problem: Problem
+    condition: Callable[[Generators], ConditionalMean]
     sampler: Sampler
     levels: int
     device: torch.device
+    start: Start | None = None
 
     @property
     def evaluations(self) -> int:
-        """As many as the sampler makes."""
-        return self.sampler.evaluations(self.levels)
+        """As many as the sampler makes, on the levels that it visits."""
+        return self.sampler.evaluations(len(self._times()))
 
     def __call__(self, generators: Generators, progress: Progress) -> Tensor:
-        """From pure noise down the ladder."""
-        s_min, s_max = self.posterior.noise_range
-        times = levels(self.posterior.schedule, s_max, s_min, self.levels)
-        x_T = pure_noise(self.posterior, times[0], generators, device=self.device)
-        return self.sampler(self.posterior, x_T, times, generators, progress)
+        """From the start down the ladder."""
+        posterior, times = self.condition(generators), self._times()
+        if self.start is None:
+            x_T = pure_noise(posterior, times[0], generators, device=self.device)
+        elif self.start.by == "noise":
+            x_T = noised_start(posterior, self.start.x.expand(len(generators), -1), times[0], generators)
+        else:
+            x_T = invert(self.problem.prior.denoiser, self.start.x, times.flip(0)).expand(len(generators), -1)
+        return self.sampler(posterior, x_T, times, generators, progress)
+
+    def outcome(self, x_0: Tensor) -> Outcome:
+        """The samples as they are."""
+        return Outcome(self.problem, x_0)
+
+    def _times(self) -> Tensor:
+        denoiser = self.problem.prior.denoiser
+        s_min, s_max = denoiser.noise_range
+        if self.problem.prior.phases is None:
+            s_min *= FINEST
+        times = levels(denoiser.schedule, s_max, s_min, self.levels)
+        return times if self.start is None else levels_below(denoiser.schedule, times, self.start.s)
+
+
+class PosteriorSampler(Protocol):
+    """A method that owns its loop."""
+
+    @property
+    def levels(self) -> int:
+        """Number of noise levels."""
+        ...
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a sample."""
+        ...
+
+    def __call__(self, generators: Generators, progress: Progress) -> Tensor:
+        """One sample for each generator: (B, D)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A posterior sampler, for a problem."""
+
+    problem: Problem
+    sampler: PosteriorSampler
+    levels: int = field(init=False)
+    evaluations: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", self.sampler.levels)
+        object.__setattr__(self, "evaluations", self.sampler.evaluations)
+
+    def __call__(self, generators: Generators, progress: Progress) -> Tensor:
+        """See the sampler."""
+        return self.sampler(generators, progress)
+
+    def outcome(self, x_0: Tensor) -> Outcome:
+        """The samples as they are."""
+        return Outcome(self.problem, x_0)
 
 
 def build_method(case: Case, problem: Problem, device: str | torch.device = "cpu") -> Method:
     """The algorithm that a case names."""
     guidance, device = case.guidance, torch.device(device)
-    if guidance.method == "dps":
-        posterior = DPS(problem.prior.denoiser, problem.likelihood, guidance.step or "normalised", guidance.zeta)
-        sampler = Heun() if guidance.sampler == "heun" else DDIM(eta=1.0 if guidance.eta is None else guidance.eta)
-        return Guided(posterior, sampler, LADDER[guidance.accuracy], device)
+    denoiser, likelihood, observed = problem.prior.denoiser, problem.likelihood, problem.observed
+    short = guidance.levels or SHORT_LADDER[guidance.accuracy]
+    if guidance.method == "proximal":
+        return _proximal(guidance, problem, device)
+    if guidance.method == "blind-dps":
+        return build_blind_dps(case, problem, guidance.levels or LADDER[guidance.accuracy], device)
+    if guidance.method == "diffusion-em":
+        return build_diffusion_em(case, problem, short, device)
+    if guidance.method == "smc":
+        return Loop(
+            problem, TwistedSMC(denoiser, likelihood, guidance.particles or 1, levels=short, device=str(device))
+        )
+    if guidance.method == "gradient-search":
+        search = GradientSearch(denoiser, likelihood, iterations=guidance.iterations or 1, device=str(device))
+        return Loop(problem, search)
+    if guidance.method in ("ddrm", "daps"):
+        if guidance.method == "ddrm":
+            eta = 0.0 if guidance.eta is None else guidance.eta
+            return Loop(problem, DDRM(denoiser, observed, levels=short, eta=eta, device=str(device)))
+        steps, spread = guidance.iterations or 1, sigma_data(problem)
+        return Loop(problem, DAPS(denoiser, observed, short, steps, sigma_data=spread, device=str(device)))
+    return _guided(case, problem, device)
+
+
+def _proximal(guidance: GuidanceSection, problem: Problem, device: torch.device) -> Proximal:
     annealing = ACCURACY[guidance.accuracy]
+    if guidance.levels is not None:
+        annealing = replace(annealing, levels=guidance.levels)
     if guidance.covariance == "jacobian":  # gives the mean of x_0 | x_t, y, which is what ancestral sampling asks for
         annealing = replace(annealing, covariance="jacobian", perturb=False, churn=1.0)
     return Proximal(problem, annealing, device)
+
+
+def _guided(case: Case, problem: Problem, device: torch.device) -> Guided:
+    guidance = case.guidance
+    ladder = SHORT_LADDER if guidance.method in ("moments", "diffpir", "pigdm", "control", "prior") else LADDER
+    sampler = SAMPLERS[guidance.sampler or "ddim"]()
+    if isinstance(sampler, DDIM):
+        sampler = DDIM(eta=1.0 if guidance.eta is None else guidance.eta)
+    condition = _posterior(case, problem, device)
+    count = guidance.levels or ladder[guidance.accuracy]
+    return Guided(problem, condition, sampler, count, device, _start(guidance, problem, device))
+
+
+def _posterior(case: Case, problem: Problem, device: torch.device) -> Callable[[Generators], ConditionalMean]:
+    """What conditions the denoiser; only Monte Carlo needs the generators."""
+    guidance, denoiser, likelihood = case.guidance, problem.prior.denoiser, problem.likelihood
+    observed, spread = problem.observed, sigma_data(problem)
+    if guidance.method == "monte-carlo":
+        draws = guidance.draws or 1
+        return lambda generators: MonteCarlo(denoiser, likelihood, generators, draws)
+    posterior: ConditionalMean | Denoiser
+    if guidance.method == "prior":
+        posterior = denoiser
+    elif guidance.method == "control":
+        posterior = build_control(case, problem, device)
+    elif guidance.method == "dps":
+        posterior = DPS(denoiser, likelihood, guidance.step or "normalised", guidance.zeta)
+    elif guidance.method == "loss":
+        loss = LOSSES[guidance.loss or "squared"]
+        posterior = LossGuidance(denoiser, lambda x_0: loss(observed.misfit(x_0)), guidance.scale or 1.0)
+    elif guidance.method == "pigdm":
+        posterior = PiGDM(denoiser, observed, spread)
+    elif guidance.method == "moments":
+        posterior = MomentMatching(denoiser, observed)
+    else:
+        posterior = DiffPIR(denoiser, observed, spread)
+    return lambda generators: posterior
+
+
+def sigma_data(problem: Problem) -> float:
+    """Standard deviation of the prior's x at a cell, from 64 draws: white models of the denoiser's error take it."""
+    ny, nx = problem.grid.shape
+    a = problem.prior.law.sample(64, torch.Generator().manual_seed(0), torch.float64)
+    x = problem.prior.parametrisation.inverse(a)[..., :ny, :nx]
+    return float((x - x.mean(dim=0)).square().mean().sqrt())
+
+
+def _start(guidance: GuidanceSection, problem: Problem, device: torch.device) -> Start | None:
+    section, grid = guidance.start, problem.grid
+    if section is None:
+        return None
+    a = torch.as_tensor(Expression(str(section.a))(*grid.mesh()), dtype=torch.float32, device=device)
+    x = problem.prior.parametrisation.inverse(a.expand(1, *grid.shape))
+    return Start(x.flatten(1), section.s, section.by)

@@ -4,11 +4,12 @@ The noise of a datum y of a field with true value v has standard deviation sigma
 sqrt(floor² + (relative·v)²). There is no other knob: the same sigma makes the synthetic noise and weighs the data.
 """
 
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from pdediff.cases.choices import FIELDS, PLACEMENTS
+from pdediff.cases.operators import Operators
 from pdediff.cases.section import Name, Point, Positive, Section, Seed, Unit, as_number, as_tuple, key_error
 
 
@@ -64,11 +65,31 @@ class NoiseLevel(Section):
 class NoiseSection(NoiseLevel):
     """Measurement error, and the seed of the synthetic one."""
 
+    law: Literal["gaussian", "poisson"] = Field(
+        default="gaussian",
+        description="gaussian, with sigma or relative and floor; or poisson, with counts: data are counted events.",
+    )
+    counts: Positive | None = Field(
+        default=None, description="Of poisson: events that a datum of 1 unit stands for, on average."
+    )
     seed: Seed = Field(default=2, description="Seed of the synthetic measurement errors.")
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        if self.law == "gaussian":
+            if self.counts is not None:
+                raise key_error("counts", "only poisson noise has counts; law is 'gaussian'")
+            return NoiseLevel._one_model(self)  # type: ignore[return-value]
+        for key in ("sigma", "relative", "floor"):
+            if getattr(self, key) is not None:
+                raise key_error(key, "poisson noise has no other scale than its counts")
+        if self.counts is None:
+            raise ValueError("poisson noise needs counts: how many events a datum of 1 unit stands for")
+        return self
 
 
 class SensorSection(Section):
-    """A group of point sensors: `count` of them placed by a rule, or at given `points`."""
+    """A group of sensors: points, `count` of them placed by a rule or given, or an `operator` on the whole field."""
 
     field: Annotated[str, FIELDS] = Field(default="u", description="What is measured: u, the solution, or a.")
     count: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(default=None, description="Number of sensors.")
@@ -79,6 +100,14 @@ class SensorSection(Section):
     )
     seed: Seed | None = Field(default=None, description="Seed of the places (1 by default).")
     points: Points | None = Field(default=None, description="Places [[x, y], …] instead of count, placement and seed.")
+    operator: Operators | None = Field(
+        default=None,
+        description="What is seen instead of values at points: a blur, average, mask or tomography, or a list of them "
+        "in the order in which they act.",
+    )
+    gain: Positive = Field(
+        default=1.0, description="What the instruments multiply by: a datum is gain × what is seen, plus noise."
+    )
     name: Name | None = Field(default=None, description="Name of the group in results; the field's name by default.")
     noise: NoiseLevel | None = Field(
         default=None, description="Noise of this group, where it differs from `observations.noise`."
@@ -89,19 +118,20 @@ class SensorSection(Section):
     def _rule_or_points(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        if "points" in data:
-            for key in ("count", "placement", "seed"):
-                if key in data:
-                    raise key_error(key, "has no meaning beside points; remove one of them")
-            return data
+        for own in ("operator", "points"):
+            if own in data:
+                for key in ("points", "count", "placement", "seed"):
+                    if key in data and key != own:
+                        raise key_error(key, f"has no meaning beside {own}; remove one of them")
+                return data
         if "count" in data:
             return {"placement": "uniform", "seed": 1, **data}
         return data
 
     @model_validator(mode="after")
     def _placed(self) -> Self:
-        if self.count is None and self.points is None:
-            raise ValueError("needs count (with placement and seed), or points: [[x, y], …]")
+        if self.count is None and self.points is None and self.operator is None:
+            raise ValueError("needs count (with placement and seed), points: [[x, y], …], or operator: {kind: …}")
         return self
 
 
@@ -141,4 +171,10 @@ class ObservationsSection(Section):
                 raise ValueError("needs sensors (and noise) for a synthetic truth, or file: DATA.csv")
             if self.noise is None and any(group.noise is None for group in self.sensors):
                 raise ValueError("needs noise: {sigma: …}, the standard deviation of the measurement errors")
+        if self.noise is not None and self.noise.law == "poisson":
+            if self.file is not None:
+                raise key_error("noise", "of a file's data is Gaussian; give sigma, or relative and floor")
+            for k, group in enumerate(self.sensors or ()):
+                if group.noise is not None or group.field != "a":
+                    raise key_error("noise", f"poisson noise is of all sensors, on a; sensors[{k}] differs")
         return self

@@ -1,29 +1,41 @@
 """What the unknown coefficient may look like before any datum is seen.
 
-Four kinds: a network shipped with the library, the user's own weights, a law in closed form, or one for a and one for
-u. In a case file a shipped prior is its bare name; the others are sections. The kind is told by the keys, so a misspelt
-key is reported as such and not as four failures of four alternatives.
+A network shipped with the library, the user's own weights, a law in closed form (of ln a, of a, or several of a), or
+one for a and one for u. In a case file a shipped prior is its bare name; the others are sections. The kind is told by
+the keys, so a misspelt key is reported as such and not as so many failures of so many alternatives.
 """
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from pdediff.cases.choices import LAWS, SOLUTION_LAWS, VARIOGRAMS
-from pdediff.cases.section import Formula, Name, Real, Section, Unit, as_number, key_error
-from pdediff.cases.suggest import nearest
+from pdediff.cases.geometry import Cells
+from pdediff.cases.section import Formula, Name, Positive, Real, Section, Unit, as_number, as_tuple, key_error
+from pdediff.cases.suggest import nearest, shown, suggestion
 
 if TYPE_CHECKING:
     from pdediff.datasets.variograms import Variogram
 
 A_UNIT = "Unit of a, for labels, such as m/d."
+WINDOWS = "Overlapping windows, for a grid larger than the prior's own."
+
+
+class WindowsSection(Section):
+    """A prior of small fields on a large domain: windows that overlap, and agree at every noise level."""
+
+    overlap: int = Field(ge=0, le=4096, description="Cells that neighbouring windows share.")
+    shape: Annotated[tuple[Cells, Cells], BeforeValidator(as_tuple)] | None = Field(
+        default=None, description="Cells [ny, nx] of a window: for a prior in closed form. A trained one knows its own."
+    )
 
 
 class ShippedPrior(Section):
     """A trained prior that comes with the library."""
 
     name: Name = Field(description="Its name, such as two-phase-64.")
+    windows: WindowsSection | None = Field(default=None, description=WINDOWS)
     units: Unit = Field(default="", description=A_UNIT)
 
     @property
@@ -41,6 +53,7 @@ class WeightsPrior(Section):
     """A prior trained by the user."""
 
     weights: str = Field(min_length=1, description="File NAME.safetensors, with its card NAME.json beside it.")
+    windows: WindowsSection | None = Field(default=None, description=WINDOWS)
     units: Unit = Field(default="", description=A_UNIT)
 
     @property
@@ -122,8 +135,78 @@ class LogNormalPrior(Section):
 
     @model_validator(mode="after")
     def _representable(self) -> Self:
+        if self.law != "log-normal":
+            raise key_error("law", f"must be log-normal here, where a is positive; got {shown(self.law)}")
         if self.variogram.variance + self.variogram.nugget > 50:
             raise key_error("variogram", "variance and nugget add up to more than 50")
+        return self
+
+
+class GaussianPrior(Section):
+    """a = mean + g, g a Gaussian field: closed form, no training, and either sign. For problems without an equation."""
+
+    law: Annotated[str, LAWS] = Field(description="gaussian")
+    variogram: VariogramSection = Field(description="Covariance of a, in the square of its unit.")
+    mean: Real = Field(default=0.0, description="Mean of a.")
+    windows: WindowsSection | None = Field(default=None, description=WINDOWS)
+    units: Unit = Field(default="", description=A_UNIT)
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return f"{self.law} {self.variogram.kind}"
+
+    @model_validator(mode="after")
+    def _windows_have_a_shape(self) -> Self:
+        if self.windows is not None and self.windows.shape is None:
+            raise key_error("windows", "a prior in closed form needs windows: {shape: [ny, nx], overlap: …}")
+        return self
+
+
+class ComponentSection(Section):
+    """One of several laws."""
+
+    variogram: VariogramSection = Field(description="Covariance of a, in the square of its unit.")
+    mean: Real = Field(default=0.0, description="Mean of a.")
+    weight: Positive = Field(default=1.0, description="How likely it is, relative to the others.")
+
+
+class KnownSection(Section):
+    """The component that is known to be there."""
+
+    component: Name = Field(description="Its name.")
+    by: Literal["classifier-free", "classifier"] = Field(
+        default="classifier-free",
+        description="How the denoiser is told: by its conditional form (classifier-free guidance), or by the gradient "
+        "of the probability of the component given the noisy field (classifier guidance).",
+    )
+    scale: Annotated[float, Field(ge=0, le=20)] = Field(
+        default=1.0, description="1 is Bayes' rule; more exaggerates what tells the component from the others."
+    )
+
+
+class MixturePrior(Section):
+    """One of several Gaussian laws, nobody knows which: closed form, no training."""
+
+    law: Annotated[str, LAWS] = Field(description="mixture")
+    components: Annotated[dict[Name, ComponentSection], Field(min_length=1, max_length=20)] = Field(
+        description="The laws, by name."
+    )
+    known: KnownSection | None = Field(default=None, description="The component, if it is known.")
+    units: Unit = Field(default="", description=A_UNIT)
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return f"{self.law} of {', '.join(self.components)}"
+
+    @model_validator(mode="after")
+    def _known_is_a_component(self) -> Self:
+        if self.known is not None and self.known.component not in self.components:
+            raise key_error(
+                "known",
+                f"unknown component {shown(self.known.component)}; {suggestion(self.known.component, self.components)}",
+            )
         return self
 
 
@@ -153,18 +236,23 @@ class ProductPrior(Section):
 
 
 KINDS: dict[str, type[Section]] = {
-    kind.__name__: kind for kind in (ShippedPrior, LogNormalPrior, WeightsPrior, ProductPrior)
+    kind.__name__: kind
+    for kind in (ShippedPrior, LogNormalPrior, GaussianPrior, MixturePrior, WeightsPrior, ProductPrior)
 }
+LAWS_BY_NAME = {"log-normal": LogNormalPrior, "gaussian": GaussianPrior, "mixture": MixturePrior}
 
 
 def _kind(value: Any) -> str | None:
-    """The kind of prior that a value is meant to be: the one that most of its keys resemble."""
+    """The kind of prior that a value is meant to be: that of its law, else the one that most of its keys resemble."""
     if isinstance(value, Section):
         return type(value).__name__
     if isinstance(value, str):
         return "ShippedPrior"
     if not isinstance(value, dict):
         return None
+    law = value.get("law")
+    if isinstance(law, str) and law in LAWS_BY_NAME:
+        return LAWS_BY_NAME[law].__name__
     own = {name: kind.model_fields.keys() - {"units"} for name, kind in KINDS.items()}
     matches = {name: sum(nearest(str(key), keys) is not None for key in value) for name, keys in own.items()}
     best = max(matches, key=lambda name: matches[name])
@@ -174,13 +262,15 @@ def _kind(value: Any) -> str | None:
 Prior = Annotated[
     Annotated[ShippedPrior, Tag("ShippedPrior")]
     | Annotated[LogNormalPrior, Tag("LogNormalPrior")]
+    | Annotated[GaussianPrior, Tag("GaussianPrior")]
+    | Annotated[MixturePrior, Tag("MixturePrior")]
     | Annotated[WeightsPrior, Tag("WeightsPrior")]
     | Annotated[ProductPrior, Tag("ProductPrior")],
     Discriminator(
         _kind,
         custom_error_type="prior",
         custom_error_message="must be the name of a shipped prior, or {law: log-normal, variogram: …, mean: …}, "
-        "or {weights: FILE}, or {a: …, u: …}",
+        "or another law (gaussian, mixture), or {weights: FILE}, or {a: …, u: …}",
     ),
 ]
-"""Any of the four."""
+"""Any of them."""

@@ -48,12 +48,14 @@ class Sensors:
 
 
 def place(group: SensorSection, grid: Grid) -> NDArray[np.float64]:
-    """Places (m, 2), as (x, y), of one group.
+    """Places (m, 2), as (x, y), of one group; none of one that has an operator.
 
     Raises InputError for more sensors than cells (cells) or a count that fills no regular lattice (lattice).
     """
     if group.points is not None:
         return np.array(group.points, dtype=np.float64).reshape(-1, 2)
+    if group.operator is not None:
+        return np.empty((0, 2))
     count = group.count or 0
     rng = np.random.default_rng(group.seed)
     if group.placement == "uniform":
@@ -77,7 +79,7 @@ def place(group: SensorSection, grid: Grid) -> NDArray[np.float64]:
 
 
 def place_all(observations: ObservationsSection, grid: Grid) -> Sensors:
-    """All sensors of a synthetic truth, group after group. Raises InputError like :func:`place`."""
+    """All point sensors of a synthetic truth, group after group. Raises InputError like :func:`place`."""
     points, fields, names, floors, relatives = [np.empty((0, 2))], [], [], [], []
     for group in observations.sensors or ():
         level = group.noise or observations.noise

@@ -36,8 +36,17 @@ def summary(case: "Case") -> str:
     fields = ", ".join(
         f"{(data.field == name).sum()} of {name}" for name in sorted(set(data.field.tolist()), reverse=True)
     )
+    maps = [
+        f"{group.field} through {' and '.join(part.kind for part in group.operator)}"
+        for group in case.observations.sensors or ()
+        if group.operator is not None
+    ]
+    points = [f"{len(data)} observations ({fields})"] if len(data) else []
     source = f"from {case.observations.file}" if case.measurements else "of a synthetic truth"
+    problem = "no equation" if case.pde == "none" else case.pde
+    physics = "" if case.pde == "none" else f"physics {case.physics.title}, "
+    method = "" if case.guidance.method == "proximal" else f"method {case.guidance.method}, "
     return (
-        f"{case.name}: {case.pde} on {ny} × {nx} cells, {len(data)} observations ({fields}) {source}, "
-        f"{case.prior.title} prior, physics {case.physics.title}, {case.sampling.samples} samples, hash {case.hash}"
+        f"{case.name}: {problem} on {ny} × {nx} cells, {', '.join([*points, *maps])} {source}, "
+        f"{case.prior.title} prior, {physics}{method}{case.sampling.samples} samples, hash {case.hash}"
     )

@@ -5,10 +5,12 @@ For x_0 ~ N(m, C) and x_t = alpha_t x_0 + sigma_t g with white g,
     D(x_t, t) = m + alpha_t C (alpha_t² C + sigma_t² I)⁻¹ (x_t − alpha_t m),
     Cov[x_0 | x_t] = sigma_t² C (alpha_t² C + sigma_t² I)⁻¹,
 
-which costs two fast transforms where C is diagonal in one. A variogram on a rectangle becomes such a C on a padded
+which costs two fast transforms where C is diagonal in one. So does ln p(x_t) = ln N(x_t; alpha_t m, alpha_t² C +
+sigma_t² I), of which mixtures are made (`denoisers.mixture`). A variogram on a rectangle becomes such a C on a padded
 torus (`datasets.embedding`). This is kriging as a diffusion prior, and the yardstick of every test of guidance.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -57,11 +59,18 @@ class GaussianDenoiser:
         """E[x_0 | x_t]: (B, D) -> (B, D). Raises ValueError for query points or a condition."""
         if query is not None or condition is not None:
             raise ValueError("the closed-form Gaussian denoiser answers on its grid and takes no condition")
-        alpha_t, sigma_t = (v[:, None, None] for v in self.schedule(batch_times(t, x_t)))
-        mean = torch.as_tensor(self.mean).to(x_t)
-        deviation = self.space.grid_view(x_t)[:, 0] - alpha_t * mean
+        deviation, alpha_t, sigma_t = self._deviation(x_t, t)
         gained = self.covariance.apply(deviation, lambda c: alpha_t * c / (alpha_t.square() * c + sigma_t.square()))
-        return (mean + gained).flatten(1)
+        return (torch.as_tensor(self.mean).to(x_t) + gained).flatten(1)
+
+    def log_evidence(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        """ln p(x_t) of x_t (B, D) at time t, a number or (B,): (B,). Its gradient in x_t is the score."""
+        deviation, alpha_t, sigma_t = self._deviation(x_t, t)
+        whitened = self.covariance.apply(deviation, lambda c: 1 / (alpha_t.square() * c + sigma_t.square()))
+        misfit = (deviation * whitened).sum(dim=(1, 2))
+        distinct, row = batch_times(t, x_t).unique(return_inverse=True)
+        log_det = torch.tensor([self._log_determinant(t) for t in distinct.tolist()], dtype=torch.float64)
+        return -(misfit + log_det.to(x_t)[row] + self.space.dimension * math.log(2 * math.pi)) / 2
 
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
@@ -82,6 +91,16 @@ class GaussianDenoiser:
             return white_error_law(noise_to_signal(self.schedule, t), sigma_data, self.space.dimension)
         alpha_t, sigma_t = self.schedule(t)
         return SpectralErrorLaw(self.covariance, alpha_t, sigma_t)
+
+    def _deviation(self, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+        """x_t − alpha_t m on the grid (B, ny, nx), and alpha_t, sigma_t (B, 1, 1)."""
+        alpha_t, sigma_t = (v[:, None, None] for v in self.schedule(batch_times(t, x_t)))
+        return self.space.grid_view(x_t)[:, 0] - alpha_t * torch.as_tensor(self.mean).to(x_t), alpha_t, sigma_t
+
+    def _log_determinant(self, t: float) -> float:
+        """ln det(alpha_t² C + sigma_t² I)."""
+        alpha_t, sigma_t = self.schedule(t)
+        return float(self.covariance.trace(lambda c: torch.log(alpha_t**2 * c + sigma_t**2)))
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,16 @@ noisy function, p(y | x_t) = ∫ p(y | x_0) p(x_0 | x_t) dx_0, which is known on
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pdediff.denoisers.base import Denoiser, batch_times
-from pdediff.schedules import Schedule
+from pdediff.denoisers.base import Covariance, Denoiser, batch_times
+from pdediff.guidance.proximal import InnerSolve, proximal_step
+from pdediff.likelihoods.base import LeastSquares
+from pdediff.schedules import Schedule, noise_to_signal
+from pdediff.solvers.errors import ConvergenceError
 from pdediff.spaces import Space
 
 
@@ -67,11 +71,61 @@ def differentiate(
     asked for what it cannot answer, and a function that has gone too far is still called back.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        low, high = (bound.to(x_t) for bound in denoiser.bounds)
         t = batch_times(t, x_t).clone()  # clones: autograd refuses tensors that were made in inference mode
         x_t = x_t.detach().clone().requires_grad_()
         x_0 = denoiser(x_t, t)
-        inside = x_0 + (x_0.clamp(low, high) - x_0).detach()
-        value = log_prob(inside)
+        value = log_prob(inside(denoiser, x_0))
         (gradient,) = torch.autograd.grad(value.sum(), x_t)
     return x_0.detach(), value.detach(), gradient
+
+
+def inside(denoiser: Denoiser, x_0: Tensor) -> Tensor:
+    """The nearest point to x_0 (..., D) inside the denoiser's bounds; differentiated like x_0 itself."""
+    low, high = (bound.to(x_0) for bound in denoiser.bounds)
+    return x_0 + (x_0.clamp(low, high) - x_0).detach()
+
+
+def gauss_newton(
+    denoiser: Denoiser, likelihood: LeastSquares, x_0: Tensor, law: Covariance, inner: InnerSolve, steps: int
+) -> Tensor:
+    """The mode (B, D) of N(x̂_0, C) p(y | x_0), which is the mean for linear data: those need one step.
+
+    The data are linearised inside the denoiser's bounds, first about x̂_0 (B, D), then about the last step's result.
+    """
+    z, misfit, e = x_0, None, x_0.new_zeros(len(x_0), likelihood.size)
+    for _ in range(1 if likelihood.linear else steps):
+        about = inside(denoiser, z)
+        misfit = likelihood.linearise(about, inner.solve_tolerance, misfit)
+        z = proximal_step(x_0, law, misfit, about, e, inner)
+    return z
+
+
+def white_variance(denoiser: Denoiser, x_t: Tensor, t: Tensor | float, sigma_data: float) -> Tensor:
+    """r_t² = s²/(1 + s²/sigma_data²) at time t, a number or (B,): the conditional variance of white data, (B, 1)."""
+    square = noise_to_signal(denoiser.schedule, batch_times(t, x_t)).square()
+    return (square / (1 + square / sigma_data**2))[:, None]
+
+
+@dataclass(frozen=True)
+class WhiteCovariance:
+    """C = r² I, with an r² for each sample.
+
+    Parameters
+    ----------
+    variance: r² (B, 1).
+
+    """
+
+    variance: Tensor
+
+    def covariance(self, v: Tensor) -> Tensor:
+        """C v: (B, D) -> (B, D)."""
+        return self.variance * v
+
+
+def finite(x_0: Tensor) -> Tensor:
+    """x_0 (B, D) itself. Raises ConvergenceError when a sample is not finite."""
+    wrong = ~torch.isfinite(x_0).all(dim=-1)
+    if bool(wrong.any()):
+        raise ConvergenceError(f"{int(wrong.sum())} of {len(x_0)} samples are not finite")
+    return x_0

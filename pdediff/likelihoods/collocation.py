@@ -30,7 +30,7 @@ class CollocationPhysics(PriorOnly):
 
     Parameters
     ----------
-    space, parametrisation, darcy, solution, bounds: as of `Physics`; the prior is a joint one.
+    space, parametrisation, darcy, solution, bounds: as of `DarcyPhysics`; the prior is a joint one.
     residual: the strong residual at the points.
     sigma: standard deviation of the residual at a point, in the unit of the source per unit area.
 

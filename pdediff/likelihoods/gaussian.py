@@ -23,6 +23,11 @@ class GaussianObservations:
         self.physics, self.observed, self.groups = physics, groups, [*groups, *physics.penalties]
         self.size = sum(len(group.value) for group in self.groups)
 
+    @property
+    def linear(self) -> bool:
+        """Whether the data are a linear function of x_0, up to a constant."""
+        return self.physics.linear
+
     def predict(self, x_0: Tensor) -> Tensor:
         """Noise-free data of x_0: (B, D) -> (B, m), in the fields' units."""
         return self.read(self.physics.observables(x_0))
@@ -31,10 +36,13 @@ class GaussianObservations:
         """Noise-free data (B, m), without the physics' own, of fields on cells and walls."""
         return torch.cat([group.operator(fields[group.field]) for group in self.observed], dim=-1)
 
+    def misfit(self, x_0: Tensor) -> Tensor:
+        """(A(fields(x_0)) − y)/sigma, what the physics adds included: (B, D) -> (B, m), differentiable."""
+        return self._misfit(self.physics.observables(x_0))
+
     def log_prob(self, x_0: Tensor) -> Tensor:
         """−½ Σ ((A(fields(x_0)) − y)/sigma)² and what the physics adds: (B, D) -> (B,), differentiable."""
-        misfit = self._misfit(self.physics.observables(x_0))
-        return self.physics.log_prob(x_0) - 0.5 * misfit.square().sum(dim=-1)
+        return self.physics.log_prob(x_0) - 0.5 * self.misfit(x_0).square().sum(dim=-1)
 
     def linearise(self, zeta: Tensor, tolerance: float, near: Any = None) -> "LinearisedObservations":
         """Misfit and Jacobian about the physics' unknowns zeta; `near` is an earlier result of this method, or None."""

@@ -6,6 +6,8 @@ How is the solution u tied to the coefficient a? There is a class for each answe
     residual    A(a) u − b is noise of a stated standard deviation      (`likelihoods.residual`, `collocation`)
     none        only as the joint prior of a and u ties them            (`likelihoods.prior_only`)
 
+and one for the problem that has no equation and no u (`likelihoods.direct`): a is seen itself, blurred or in part.
+
 With a joint prior x_0 holds both fields, although in an exact solve u follows from a. So a physics also says in which
 unknowns zeta the data are fitted (a alone; a and the residual; all of x_0) and how x_0 is completed from them.
 """
@@ -63,28 +65,20 @@ class LinearisedPhysics(Protocol):
 
 
 class Physics(ABC):
-    """What ties u to a in a Darcy problem.
+    """What makes fields of x_0.
 
     Parameters
     ----------
-    space: the space of x_0, with the field "a", and "u" if the prior is a joint one.
-    parametrisation: from x_a to the coefficient on the solver's grid.
-    darcy: the equation.
-    solution: from x_u to u, if the prior is a joint one.
+    space: the space of x_0, with the field "a".
+    parametrisation: from x_a to the coefficient.
     bounds: values (D,) of x_0 that the fields are not computed beyond; none by default.
 
     """
 
     def __init__(
-        self,
-        space: Space,
-        parametrisation: Parametrisation,
-        darcy: Darcy,
-        solution: Parametrisation | None = None,
-        bounds: tuple[Tensor, Tensor] | None = None,
+        self, space: Space, parametrisation: Parametrisation, bounds: tuple[Tensor, Tensor] | None = None
     ) -> None:
-        self.space, self.parametrisation, self.darcy, self.solution = space, parametrisation, darcy, solution
-        self.bounds = bounds
+        self.space, self.parametrisation, self.bounds = space, parametrisation, bounds
         self.penalties: list[Group] = []  # data that are not observed: the equation, where it is one
 
     def coefficient(self, x_0: Tensor) -> Tensor:
@@ -93,18 +87,32 @@ class Physics(ABC):
 
     @abstractmethod
     def fields(self, x_0: Tensor, rtol: float | None = None) -> Fields:
-        """Coefficient a and solution u on the cells, (B, ny, nx) each, in the dtype of x_0; differentiable.
+        """The fields on the cells, (B, ny, nx) each, in the dtype of x_0; differentiable.
 
         A solve, where there is one, is to `rtol` (the solver's own tolerance if None).
         """
 
-    def frame(self, a: Tensor, u: Tensor) -> Fields:
-        """Fields a and u on the cells (B, ny, nx), with their values on the walls; a is constant across a half-cell."""
-        return {"a": replicate_walls(a), "u": self.darcy.with_walls(a, u)}
+    @abstractmethod
+    def frame(self, **fields: Tensor) -> Fields:
+        """Fields on the cells (B, ny, nx), with their values on the walls."""
 
     def observables(self, x_0: Tensor) -> Fields:
-        """What sensors see: a and u on cells and walls, (B, ny + 2, nx + 2) each; differentiable."""
+        """What sensors see: the fields on cells and walls, (B, ny + 2, nx + 2) each; differentiable."""
         return self.frame(**self.fields(x_0))
+
+    @property
+    def linear(self) -> bool:
+        """Whether the fields are a linear function of x_0, up to a constant."""
+        return False
+
+    @property
+    def solves(self) -> int:
+        """Solutions of the equation that were computed so far, all samples counted."""
+        return 0
+
+    def relative_residual(self, fields: Fields) -> Tensor | None:
+        """‖A(a) u − b‖₂/‖b‖₂ (B,) of fields on the cells; None where there is no equation."""
+        return None
 
     def log_prob(self, x_0: Tensor) -> Tensor:
         """Logarithm of how credible the fields are as a solution: (B, D) -> (B,); 0 where they are one, or need not."""
@@ -139,6 +147,45 @@ class Physics(ABC):
         low, high = (bound.to(x_a) for bound in self.bounds)
         part = self.space.part("a")
         return x_a.clamp(low[part] if low.dim() else low, high[part] if high.dim() else high)
+
+
+class DarcyPhysics(Physics):
+    """What ties u to a in a Darcy problem.
+
+    Parameters
+    ----------
+    space: the space of x_0, with the field "a", and "u" if the prior is a joint one.
+    parametrisation: from x_a to the coefficient on the solver's grid.
+    darcy: the equation.
+    solution: from x_u to u, if the prior is a joint one.
+    bounds: values (D,) of x_0 that the fields are not computed beyond; none by default.
+
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        parametrisation: Parametrisation,
+        darcy: Darcy,
+        solution: Parametrisation | None = None,
+        bounds: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__(space, parametrisation, bounds)
+        self.darcy, self.solution = darcy, solution
+
+    def frame(self, **fields: Tensor) -> Fields:
+        """Fields a and u on the cells (B, ny, nx), with their values on the walls; a is constant across a half-cell."""
+        a, u = fields["a"], fields["u"]
+        return {"a": replicate_walls(a), "u": self.darcy.with_walls(a, u)}
+
+    @property
+    def solves(self) -> int:
+        """Solutions of the equation that were computed so far, all samples counted."""
+        return self.darcy.solves
+
+    def relative_residual(self, fields: Fields) -> Tensor:
+        """‖A(a) u − b‖₂/‖b‖₂ (B,) of fields a and u on the cells."""
+        return self.darcy.relative_residual(fields["a"], fields["u"])
 
     def _joint(self) -> Parametrisation:
         if self.solution is None:

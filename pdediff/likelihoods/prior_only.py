@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdediff.likelihoods.physics import Fields, LinearisedPhysics, Physics, gather_walls, replicate_walls
+from pdediff.likelihoods.physics import DarcyPhysics, Fields, LinearisedPhysics, gather_walls, replicate_walls
 from pdediff.parametrisations import Parametrisation
 from pdediff.solvers.walls import Walls
 from pdediff.spaces import Space
 
 
-class PriorOnly(Physics):
+class PriorOnly(DarcyPhysics):
     """a = parametrisation(x_a), u = solution(x_u)."""
 
     def fields(self, x_0: Tensor, rtol: float | None = None) -> Fields:

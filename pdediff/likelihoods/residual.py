@@ -21,19 +21,19 @@ import torch
 from torch import Tensor
 
 from pdediff.denoisers.base import BlockErrorLaw, ErrorLaw, WhiteErrorLaw
-from pdediff.likelihoods.physics import Fields, Physics, gather_walls, replicate_walls
+from pdediff.likelihoods.physics import DarcyPhysics, Fields, gather_walls, replicate_walls
 from pdediff.likelihoods.solver import LinearisedSolver
 from pdediff.parametrisations import Parametrisation
 from pdediff.solvers.darcy import Darcy
 from pdediff.spaces import Space
 
 
-class ResidualPhysics(Physics):
+class ResidualPhysics(DarcyPhysics):
     """a and u from x_0; A(a) u − b is noise.
 
     Parameters
     ----------
-    space, parametrisation, darcy, solution, bounds: as of `Physics`; the prior is a joint one.
+    space, parametrisation, darcy, solution, bounds: as of `DarcyPhysics`; the prior is a joint one.
     sigma: standard deviation of the residual in each cell, in the unit of the source per unit area.
 
     """

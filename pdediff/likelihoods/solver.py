@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pdediff.denoisers.base import ErrorLaw
-from pdediff.likelihoods.physics import Fields, Physics, gather_walls, replicate_walls
+from pdediff.likelihoods.physics import DarcyPhysics, Fields, gather_walls, replicate_walls
 from pdediff.parametrisations import Parametrisation
 from pdediff.solvers.darcy import Linearisation
 
 COMPLETION_RTOL = 1e-4  # of the u that goes back among the noise
 
 
-class SolverPhysics(Physics):
+class SolverPhysics(DarcyPhysics):
     """a = parametrisation(x_a), u = S(a)."""
 
     def fields(self, x_0: Tensor, rtol: float | None = None) -> Fields:

@@ -47,7 +47,9 @@ BINS = 10
 
 
 def metrics(posterior: Posterior) -> dict[str, dict[str, Any]]:
-    """Return one variant's entry of `metrics.json`: {"a", "u", "observations", "pde", "cost"}, each a dict.
+    """Return one variant's entry of `metrics.json`: {"a", "u", "observations", "pde", "parameters", "cost"}.
+
+    Each is a dict; "parameters" is None where none was inferred.
 
     The values are floats, None, or a table (see `reliability`); nothing is NaN or infinite, so all of it is valid JSON.
     """
@@ -56,6 +58,7 @@ def metrics(posterior: Posterior) -> dict[str, dict[str, Any]]:
         "u": field_metrics(posterior, "u"),
         "observations": observation_metrics(posterior.observations),
         "pde": {"relative_residual": _finite(posterior.relative_residual.max())},
+        "parameters": parameter_metrics(posterior),
         "cost": {key: None if value is None else _finite(value) for key, value in posterior.cost.items()},
     }
 
@@ -81,6 +84,18 @@ def field_metrics(posterior: Posterior, name: str) -> dict[str, Any]:
     else:
         values["coverage_90"] = coverage(samples, truth, 0.9)
     return values
+
+
+def parameter_metrics(posterior: Posterior) -> dict[str, dict[str, float | None]] | None:
+    """Return {name: {"mean", "sd", "truth"}} of what was inferred along; the sd of a single sample is None."""
+    return {
+        name: {
+            "mean": _finite(values.mean()),
+            "sd": _finite(values.std(ddof=1)) if len(values) > 1 else None,
+            "truth": posterior.true_parameters.get(name),
+        }
+        for name, values in posterior.parameters.items()
+    } or None
 
 
 def observation_metrics(observations: Observations) -> dict[str, Any]:

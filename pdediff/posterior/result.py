@@ -94,7 +94,9 @@ class Posterior:
         observations: the data and their predictions.
         truth: field name -> true field, shape (ny, nx); empty where no truth is known.
         phases: the two values (low, high) of a two-phase coefficient a, else None.
-        relative_residual: |Au - b| / |b| of each sample, in float64, shape (n,).
+        relative_residual: |Au - b| / |b| of each sample, in float64, shape (n,); NaN where there is no equation.
+        parameters: name -> samples, shape (n,), of numbers that were inferred along, such as the width of a blur.
+        true_parameters: name -> true value; empty where none is known.
         cost: the keys of `COST_KEYS`; what was not measured is None.
         attrs: provenance, strings.
 
@@ -110,6 +112,8 @@ class Posterior:
     truth: dict[str, np.ndarray]
     phases: tuple[float, float] | None
     relative_residual: np.ndarray
+    parameters: dict[str, np.ndarray] = field(default_factory=dict)
+    true_parameters: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float | None] = field(default_factory=dict)
     attrs: dict[str, str] = field(default_factory=dict)
 
@@ -124,6 +128,7 @@ class Posterior:
         for what, names, known in (
             ("units", self.units, self.fields),
             ("truth", self.truth, self.fields),
+            ("true_parameters", self.true_parameters, self.parameters),
             ("cost", self.cost, COST_KEYS),
         ):
             if unknown := set(names) - set(known):
@@ -132,6 +137,7 @@ class Posterior:
         self.cost = {key: self.cost.get(key) for key in COST_KEYS}
         self.truth = {name: _array(f"truth of {name}", values, shape) for name, values in self.truth.items()}
         self.relative_residual = _array("relative_residual", self.relative_residual, (n,))
+        self.parameters = {name: _array(f"parameter {name}", v, (n,)) for name, v in self.parameters.items()}
         predicted = self.observations.predicted
         if predicted is not None:
             self.observations.predicted = _array("observations.predicted", predicted, (n, len(self.observations)))

@@ -3,6 +3,7 @@
     /posterior      a, u (chain, draw, y, x) with units; attributes phases, domain_x, domain_y, domain_unit
     /observations   field, x, y, value, sigma, group, truth (observation); predicted (chain, draw, observation)
     /truth          a, u (y, x); empty where no truth is known
+    /parameters     what was inferred along (chain, draw), true values as attributes; absent where nothing was
     /diagnostics    relative_residual (chain, draw); the cost of the run as attributes
     /               provenance as attributes
 
@@ -104,6 +105,15 @@ def _tree(posterior: Posterior) -> xr.DataTree:
             {"relative_residual": (_SAMPLE, posterior.relative_residual[None])}, coords=sample, attrs=cost
         ),
     }
+    if posterior.parameters:
+        true = posterior.true_parameters
+        groups["/parameters"] = xr.Dataset(
+            {
+                name: (_SAMPLE, values[None], {"truth": true[name]} if name in true else {})
+                for name, values in posterior.parameters.items()
+            },
+            coords=sample,
+        )
     return xr.DataTree.from_dict(groups)
 
 
@@ -124,6 +134,7 @@ def _posterior(tree: xr.DataTree) -> Posterior:
         truth=data["truth"].values if "truth" in data else None,
     )
     cost = {key: float(diagnostics.attrs[key]) for key in COST_KEYS}
+    parameters = tree["parameters"].to_dataset().data_vars if "parameters" in tree.children else {}
     return Posterior(
         grid=grid,
         fields={str(name): values.values[0] for name, values in samples.data_vars.items()},
@@ -132,6 +143,8 @@ def _posterior(tree: xr.DataTree) -> Posterior:
         truth={str(name): values.values for name, values in truth.data_vars.items()},
         phases=None if low_high is None else (float(low_high[0]), float(low_high[1])),
         relative_residual=diagnostics["relative_residual"].values[0],
+        parameters={str(name): values.values[0] for name, values in parameters.items()},
+        true_parameters={str(name): float(v.attrs["truth"]) for name, v in parameters.items() if "truth" in v.attrs},
         cost={key: None if np.isnan(value) else value for key, value in cost.items()},
         attrs={str(k): str(v) for k, v in tree.attrs.items() if k != "format"},
     )

@@ -6,6 +6,7 @@ from top to bottom: beside a variant with large errors, one whose errors are sma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,7 +147,7 @@ def comparison_figure(posteriors: Mapping[str, Posterior]) -> Figure:
             if i == 0 and runs[0].phases and "a" in truth:
                 draw_interface(axes, runs[0])
             if i == 4 and not truth:
-                _mark(axes, runs[0], "u")
+                _mark(axes, runs[0], list(runs[0].fields)[-1])
         _numbers(figure, numbers[k], layout, top)
     for i, column in enumerate(columns):
         x, y = layout.at(i)[0], bars + (i // layout.across) * BAR
@@ -176,13 +177,13 @@ def _columns(runs: Sequence[Posterior]) -> list[Column]:
     truth, units = runs[0].truth, runs[0].units
     phases = runs[0].phases if len({run.phases for run in runs}) == 1 else None
     log = phases is None and any(is_log(run, "a") for run in runs)
-    a, u = [run.fields["a"] for run in runs], [run.fields["u"] for run in runs]
+    a = [run.fields["a"] for run in runs]
     samples = [values[0] for values in a]
     known = [truth["a"]] if "a" in truth else []
     spread = [_sd(np.log10(values) if log else values) for values in a]
     means = [np.exp(np.log(values).mean(axis=0)) if log else values.mean(axis=0) for values in a]
     scale = Scale.of([*known, *samples, *means], phases, log)
-    map_a, map_u = FIELD_MAPS["a"], FIELD_MAPS["u"]
+    map_a = FIELD_MAPS["a"]
     if phases:
         chance = [phase(values, phases).mean(axis=0) for values in a]
         belief = Column("probability of high a", "probability", "", chance, Scale(Normalize(0, 1)), map_a, (0, 0.5, 1))
@@ -191,24 +192,38 @@ def _columns(runs: Sequence[Posterior]) -> list[Column]:
     ticks = np.linspace(*phases, 4).tolist() if phases else None
     spread_scale = Scale.of(spread, (0.0, max(float(values.max()) for values in spread) or 1.0))
     sd_words, sd_unit = ("sd of log₁₀ a", "decades") if log else ("sd of a", units["a"])
-    mean_u = [values.mean(axis=0) for values in u]
-    scale_u = Scale.of([*mean_u, *([truth["u"]] if "u" in truth else [])])
     columns = [
         belief,
         Column(sd_words, "sd", sd_unit, spread, spread_scale, SD_MAP),
         Column("one sample of a", "a", units["a"], samples, scale, map_a, ticks),
-        Column("mean of u", "u", units["u"], mean_u, scale_u, map_u),
     ]
+    if all("u" in run.fields for run in runs):
+        return [*columns, *_columns_of_u(runs)]
+    another = [values[-1] for values in a]
+    columns.append(Column("another sample of a", "a", units["a"], another, scale, map_a, ticks))
+    if "a" in truth:
+        errors = [mean / truth["a"] if log else mean - truth["a"] for mean in means]
+        errors = [np.log10(error) for error in errors] if log else errors
+        return [*columns, _errors("error of a's mean", sd_unit if log else units["a"], errors)]
+    return columns
+
+
+def _columns_of_u(runs: Sequence[Posterior]) -> list[Column]:
+    """Return the two columns of u: its mean, and that mean's error or, without a truth, its standard deviation."""
+    truth, unit, u = runs[0].truth, runs[0].units["u"], [run.fields["u"] for run in runs]
+    means = [values.mean(axis=0) for values in u]
+    scale = Scale.of([*means, *([truth["u"]] if "u" in truth else [])])
+    mean = Column("mean of u", "u", unit, means, scale, FIELD_MAPS["u"])
     if "u" in truth:
-        errors = [mean - truth["u"] for mean in mean_u]
-        pooled = np.concatenate([error.ravel() for error in errors])
-        return [
-            *columns,
-            Column("error of u's mean", "error", units["u"], errors, Scale.symmetric(pooled), DIFFERENCE_MAP),
-        ]
-    spread_u = [_sd(values) for values in u]
-    scale = Scale.of(spread_u, (0.0, max(float(values.max()) for values in spread_u) or 1.0))
-    return [*columns, Column("sd of u", "sd", units["u"], spread_u, scale, SD_MAP)]
+        return [mean, _errors("error of u's mean", unit, [values - truth["u"] for values in means])]
+    spread = [_sd(values) for values in u]
+    scale = Scale.of(spread, (0.0, max(float(values.max()) for values in spread) or 1.0))
+    return [mean, Column("sd of u", "sd", unit, spread, scale, SD_MAP)]
+
+
+def _errors(heading: str, unit: str, errors: list[np.ndarray]) -> Column:
+    pooled = np.concatenate([error.ravel() for error in errors])
+    return Column(heading, "error", unit, errors, Scale.symmetric(pooled), DIFFERENCE_MAP)
 
 
 def _sd(values: np.ndarray) -> np.ndarray:
@@ -220,6 +235,8 @@ def _truth(figure: Figure, run: Posterior, columns: Sequence[Column], layout: La
     """Draw the row of the true fields: above the columns of a and of u, or side by side in a layout of two lines."""
     shown = {"a": (0, columns[2]), "u": (3 if layout.lines == 1 else 1, columns[3])}
     for name, values in run.truth.items():
+        if name not in shown:
+            continue
         i, column = shown[name]
         axes = place(figure, layout.at(i)[0], HEAD, layout.width, layout.height)
         draw_map(axes, run.grid, values, column.scale, column.colours, f"true {name}")
@@ -230,8 +247,7 @@ def _truth(figure: Figure, run: Posterior, columns: Sequence[Column], layout: La
 
 def _mark(axes: Axes, run: Posterior, name: str) -> None:
     """Mark the sensors of a field."""
-    if len(sensors := run.observations.select(run.observations.field == name)):
-        mark_sensors(axes, sensors)
+    mark_sensors(axes, run.observations.select(run.observations.field == name), math.prod(run.grid.shape))
 
 
 def _row_name(figure: Figure, name: str, top: float, height: float) -> None:

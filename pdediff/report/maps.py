@@ -7,6 +7,7 @@ mean of such samples shows little but the largest of them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,8 +103,7 @@ def fields_figure(posterior: Posterior) -> Figure:
             scale = _sd_scale(panel.values) if is_sd else shared
             draw_map(axes, grid, panel.values, scale, SD_MAP if is_sd else colours, panel.heading)
             label_axes(axes, grid, x=column == 0 and last and line == lines[name] - 1, y=column == 0)
-            if panel.what != "sample" and len(sensors):
-                mark_sensors(axes, sensors)
+            if panel.what != "sample" and mark_sensors(axes, sensors, math.prod(grid.shape)):
                 handles["sensor of the field"] = Line2D([], [], ls="", marker="o", mfc="white", mec="black", ms=5)
             if panel.what == "mean" and name == "a" and posterior.phases and "a" in posterior.truth:
                 draw_interface(axes, posterior)
@@ -204,7 +204,7 @@ def _error_map(figure: Figure, axes: Axes, bar: Axes, posterior: Posterior, name
     colour_bar(figure, bar, scale, DIFFERENCE_MAP, "error", unit, horizontal=False)
     if name == "a" and (error_rate := field_metrics(posterior, name)["error_rate"]) is not None:
         caption += f"\n{100 * error_rate:.1f} % of cells in the wrong phase"
-    if name == "u":
+    if name == "u" and np.isfinite(posterior.relative_residual).all():
         caption += f"\nlargest relative PDE residual {posterior.relative_residual.max():.0e}".replace("e-", "e−")
     return caption
 

@@ -180,12 +180,18 @@ def longest_label(grid: Grid) -> int:
     return max(len(_plain(tick)) for tick in _ticks(*grid.y))
 
 
-def mark_sensors(axes: Axes, observations: Observations) -> None:
-    """Mark every sensor with a white dot in a dark ring; smaller where there are many."""
+def mark_sensors(axes: Axes, observations: Observations, cells: int) -> bool:
+    """Mark every sensor with a white dot in a dark ring, smaller where there are many; return whether it was done.
+
+    Data that see more than a quarter of the cells are a map of their own, and dots would hide this one.
+    """
+    if not 0 < len(observations) <= cells / 4:
+        return False
     size = float(np.clip(800 / max(len(observations), 1), 7, 20))
     axes.scatter(
         observations.x, observations.y, s=size, c="white", edgecolors="black", linewidths=0.6, zorder=3, clip_on=False
     )
+    return True
 
 
 def _ticks(low: float, high: float) -> list[float]:

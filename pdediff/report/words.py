@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-EQUATIONS = {"darcy": "Darcy flow, −∇·(a∇u) = f, for the coefficient a and the solution u"}
+EQUATIONS = {
+    "darcy": "Darcy flow, −∇·(a∇u) = f, for the coefficient a and the solution u",
+    "none": "none: a is observed itself",
+}
 PHYSICS = {
     "solver": "u solves the equation exactly, in every sample",
     "none": "none: u is tied to a by the prior alone",
@@ -18,18 +21,20 @@ MOST = 6
 def in_words(case: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (what, words) for the parts of a resolved case (see `Case.resolved`)."""
     units = case["observations"].get("units", "")
-    sampling = case["sampling"]
-    return [
+    sampling, has_equation = case["sampling"], case["pde"] != "none"
+    rows = [
         ("Equation", EQUATIONS.get(case["pde"], case["pde"])),
         ("Domain", _domain(case["grid"])),
-        ("Boundary", _boundary(case["boundary"], units)),
-        ("Source", _source(case["source"])),
+        ("Boundary", _boundary(case["boundary"], units) if has_equation else ""),
+        ("Source", _source(case["source"]) if has_equation else ""),
         ("Data", _data(case["observations"])),
         ("Prior", _prior(case["prior"])),
-        ("Physics", _kind(case["physics"], "kind", PHYSICS)),
+        ("Physics", _kind(case["physics"], "kind", PHYSICS) if has_equation else ""),
         ("Method", _kind(case["guidance"], "method", {})),
+        ("Inferred along", _inferred(case.get("infer") or {})),
         ("Samples", f"{sampling['samples']}, seed {sampling['seed']}"),
     ]
+    return [(what, words) for what, words in rows if words or (what == "Source" and has_equation)]
 
 
 def inline(value: Any) -> str:
@@ -49,6 +54,10 @@ def _nested(value: Any) -> str:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _inferred(infer: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name}, between {inline(part['min'])} and {inline(part['max'])}" for name, part in infer.items())
 
 
 def _kind(value: str | Mapping[str, Any], key: str, words: Mapping[str, str]) -> str:
@@ -116,6 +125,9 @@ def _data(observations: Mapping[str, Any]) -> str:
 
 def _sensors(group: Mapping[str, Any]) -> str:
     name = f" ({group['name']})" if group.get("name") else ""
+    gain = f", times {inline(group['gain'])}" if group.get("gain", 1) != 1 else ""
+    if "operator" in group:
+        return f"{group['field']} through {', then '.join(inline(part) for part in group['operator'])}{gain}{name}"
     if "points" in group:
         return f"{len(group['points'])} sensors of {group['field']} at given points{name}"
     placement = f", {group['placement']}" if group.get("placement") else ""

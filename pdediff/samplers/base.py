@@ -9,10 +9,13 @@ sampler are chosen apart.
     x_0 = DDIM(eta=1.0)(denoiser, x_T, times, generators)
 
 The last move is from times[-1] to the clean function, where alpha = 1 and sigma = 0: there every sampler gives
-E[x_0 | x_t]. A field that is known roughly may stand in for pure noise: x_T = alpha_T x + sigma_T g at a smaller T.
+E[x_0 | x_t]. Most of them are one rule for the way from a level to the next, a `StepwiseSampler`. Other places to
+start from than pure noise are in `start`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -58,7 +61,7 @@ class Sampler(Protocol):
         x_T: where to start, at times[0]: (B, D).
         times: falling times (N,), float64, as `schedules.levels` makes them.
         generators: one for each sample; deterministic samplers leave them alone.
-        progress: called as progress(level, N) after each level.
+        progress: called as progress(level, N) after each level; `Langevin`, which has one level, counts its steps.
 
         Returns
         -------
@@ -80,6 +83,40 @@ def silent(level: int, count: int) -> None:
     """Tell nobody."""
 
 
+class StepwiseSampler(ABC):
+    """A sampler that is one rule, from each level of the ladder to the next. It fulfils `Sampler`."""
+
+    @abstractmethod
+    def step(self, denoiser: ConditionalMean, x_t: Tensor, t: Tensor, s: Tensor, generators: Generators) -> Tensor:
+        """x_s (B, D) from x_t (B, D); t and the earlier s are scalars, neighbours on the ladder."""
+
+    def __call__(
+        self,
+        denoiser: ConditionalMean,
+        x_T: Tensor,
+        times: Tensor,
+        generators: Generators,
+        progress: Progress = silent,
+    ) -> Tensor:
+        """Draw x_0 (B, D) from x_T (B, D); see `Sampler`."""
+        x_t = x_T
+        for level, (t, s) in enumerate(pairwise(times)):
+            x_t = self.step(denoiser, x_t, t, s, generators)
+            progress(level + 1, len(times))
+        x_0 = denoiser(x_t, times[-1])
+        progress(len(times), len(times))
+        return finite(x_0)
+
+    def evaluations(self, levels: int) -> int:
+        """One a level, unless a sampler says otherwise."""
+        return levels
+
+
+def noise_like(denoiser: ConditionalMean, x_t: Tensor, generators: Generators) -> Tensor:
+    """A draw g (B, D) of the space's noise law, one for each generator, in the dtype and on the device of x_t."""
+    return denoiser.space.noise.sample(generators, denoiser.space.dimension, x_t.dtype, x_t.device)
+
+
 def pure_noise(
     denoiser: ConditionalMean,
     t: Tensor,
@@ -91,7 +128,7 @@ def pure_noise(
 
     It leaves out alpha_T x_0. A mode of the prior of variance λ then starts with a standard deviation that is too small
     by the factor √(1 + λ/s_max²), s_max = sigma_T/alpha_T. Deterministic samplers keep that to the end, stochastic ones
-    forget it.
+    forget it. `start.corrected_noise` puts most of it back.
     """
     space = denoiser.space
     g = space.noise.sample(generators, space.dimension, dtype, torch.device(device))

@@ -8,23 +8,25 @@ kept and a part that is drawn anew (eq. 31):
 in the noise-to-signal ratios s = sigma/alpha of the two times. Whatever tau is, x_s given x_0 has the right law,
 alpha_s x_0 + sigma_s g, if x_t has (eq. 32). At eta = 1, tau² is the variance of x_s given x_t and x_0 in the Markov
 chain of DDPM (β̃_t of eq. 3, the noise in line 6 of Fig. 4). At eta = 0 nothing is drawn, x_0 is a function of x_T, and
-the rule is Euler's for the probability flow in x/alpha and s (see `heun`).
+the rule is Euler's for the probability flow in x/alpha and s (see `heun`): there is no other "probability-flow Euler"
+here. `ddpm` is eta = 1 as it was published. For data N(0, λ) and a ladder of constant ratio s_t/s_s = e^κ,
+
+    Var(x_0)/λ − 1  →  −κ/2 at eta = 0,        −κ at eta = 1,        whatever λ: first order in the number of levels.
 
 For any noise law: ε̂ and g have the covariance of the space.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import Tensor
 
 from pdediff.noise import Generators
-from pdediff.samplers.base import ConditionalMean, Progress, finite, silent
+from pdediff.samplers.base import ConditionalMean, StepwiseSampler, noise_like
 from pdediff.schedules import epsilon_from_x0
 
 
 @dataclass(frozen=True)
-class DDIM:
+class DDIM(StepwiseSampler):
     """Denoising diffusion implicit model: first order in the number of levels.
 
     Parameters
@@ -43,30 +45,13 @@ class DDIM:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must be between 0 and 1, got {self.eta:g}")
 
-    def __call__(
-        self,
-        denoiser: ConditionalMean,
-        x_T: Tensor,
-        times: Tensor,
-        generators: Generators,
-        progress: Progress = silent,
-    ) -> Tensor:
-        """Draw x_0 (B, D) from x_T (B, D); see `base.Sampler`."""
-        space, schedule = denoiser.space, denoiser.schedule
-        x_t = x_T
-        for level, (t, s) in enumerate(pairwise(times)):
-            x_0 = denoiser(x_t, t)
-            epsilon = epsilon_from_x0(schedule, x_t, x_0, t)
-            (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
-            tau = self.eta * sigma_s * (1 - (sigma_s * alpha_t / (sigma_t * alpha_s)) ** 2).sqrt()
-            x_t = alpha_s * x_0 + (sigma_s**2 - tau**2).sqrt() * epsilon
-            if self.eta > 0:
-                x_t = x_t + tau * space.noise.sample(generators, space.dimension, x_T.dtype, x_T.device)
-            progress(level + 1, len(times))
-        x_0 = denoiser(x_t, times[-1])
-        progress(len(times), len(times))
-        return finite(x_0)
-
-    def evaluations(self, levels: int) -> int:
-        """One a level."""
-        return levels
+    def step(self, denoiser: ConditionalMean, x_t: Tensor, t: Tensor, s: Tensor, generators: Generators) -> Tensor:
+        """eq. 31, from t to s. With eta = 0 it also leads upwards, from t to a later s (see `inversion`)."""
+        x_0 = denoiser(x_t, t)
+        epsilon = epsilon_from_x0(denoiser.schedule, x_t, x_0, t)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.schedule(t), denoiser.schedule(s)
+        if self.eta == 0:
+            return alpha_s * x_0 + sigma_s * epsilon
+        tau = self.eta * sigma_s * (1 - (sigma_s * alpha_t / (sigma_t * alpha_s)) ** 2).sqrt()
+        g = noise_like(denoiser, x_t, generators)
+        return alpha_s * x_0 + (sigma_s**2 - tau**2).sqrt() * epsilon + tau * g

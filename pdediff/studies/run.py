@@ -230,13 +230,16 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _posterior(case: Case, problem: Problem, samples: Samples, memory: PeakMemory) -> Posterior:
     observations = problem.observations
+    units = {"a": case.prior.units, "u": case.observations.units}
     observations.predicted = _in_order(problem, samples)
     return Posterior(
         grid=problem.grid,
-        fields={"a": samples.a, "u": samples.u},
-        units={"a": case.prior.units, "u": case.observations.units},
+        fields=samples.fields,
+        units={name: units.get(name, "") for name in samples.fields},
         observations=observations,
         truth=problem.truth,
+        parameters=samples.parameters,
+        true_parameters=problem.parameters,
         phases=problem.prior.phases,
         relative_residual=samples.relative_residual,
         cost={

@@ -8,8 +8,9 @@ the same samples to the last bit. With another batch size they agree to the accu
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from pdediff import __version__
 from pdediff.cases.case import Case
-from pdediff.cases.method import Method, build_method
+from pdediff.cases.method import build_method
+from pdediff.cases.outcome import Method, Outcome
 from pdediff.cases.problem import Problem
 from pdediff.noise import Generators
 from pdediff.posterior.files import clear_parts, replacing
@@ -37,15 +39,16 @@ class Samples:
 
     Parameters
     ----------
-    a, u: fields (n, ny, nx), float64.
+    fields: name to fields (n, ny, nx), float64.
+    parameters: name to values (n,) of what was inferred along.
     predicted: noise-free data (n, m).
-    relative_residual: ‖A u − b‖₂/‖b‖₂ (n,).
+    relative_residual: ‖A u − b‖₂/‖b‖₂ (n,), NaN where there is no equation.
     seconds, network_evaluations, pde_solves: of each sample (n,).
 
     """
 
-    a: np.ndarray
-    u: np.ndarray
+    fields: dict[str, np.ndarray]
+    parameters: dict[str, np.ndarray]
     predicted: np.ndarray
     relative_residual: np.ndarray
     seconds: np.ndarray
@@ -87,7 +90,12 @@ def draw_samples(case: Case, problem: Problem, folder: Path, device: str, progre
             part.write_bytes(save(arrays, mark))
         done |= _rows(arrays)
     go_on()
-    return Samples(**{field.name: np.stack([done[i][field.name] for i in range(n)]) for field in fields(Samples)})
+    arrays = {name: np.stack([done[i][name] for i in range(n)]) for name in done[0] if name != "index"}
+    columns: dict[str, Any] = {"fields": {}, "parameters": {}}
+    for name, values in arrays.items():
+        kind, _, what = name.partition("/")
+        columns |= {kind: columns[kind] | {what: values}} if what else {kind: values}
+    return Samples(**columns)
 
 
 def _kept(folder: Path, mark: dict[str, str]) -> dict[int, dict[str, np.ndarray]]:
@@ -115,36 +123,42 @@ def _rows(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
 def _draw_batch(
     problem: Problem, method: Method, generators: Generators, on_level: Callable[[int, int], None]
 ) -> dict[str, np.ndarray]:
-    """A sample for each generator: the arrays of `Samples`."""
-    started, solves = time.perf_counter(), problem.physics.darcy.solves
+    """A sample for each generator: the arrays of `Samples`, those of one kind as KIND/NAME."""
+    started, solves = time.perf_counter(), problem.physics.solves
     with torch.no_grad():  # inference mode would forbid gradients through the network to those who want them
         try:
-            fields = _fields(problem, method(generators, on_level))
+            outcome = _outcome(method.outcome(method(generators, on_level)))
         except InputError as error:  # the input was right; a sample has left what the solver can take
             raise ConvergenceError(f"sampling went astray: {error}") from error
-        arrays = {name: value.cpu().numpy() for name, value in fields.items()}
+        arrays = {name: value.cpu().numpy() for name, value in outcome.items()}
     count = len(generators)
     return arrays | {
         "seconds": np.full(count, (time.perf_counter() - started) / count),
         "network_evaluations": np.full(count, method.evaluations),
-        "pde_solves": np.full(count, (problem.physics.darcy.solves - solves) / count),
+        "pde_solves": np.full(count, (problem.physics.solves - solves) / count),
     }
 
 
-def _fields(problem: Problem, z: Tensor) -> dict[str, Tensor]:
-    """What samples z (B, D) of x_0 are in the fields' units: a, u, predicted and relative_residual of `Samples`."""
-    darcy = problem.physics.darcy
-    fields = problem.physics.fields(z.double(), FINAL_RTOL)
-    lost = ~torch.stack([v.isfinite().all(-1).all(-1) for v in (*fields.values(), fields["a"].log())]).all(dim=0)
+def _outcome(outcome: Outcome) -> dict[str, Tensor]:
+    """What samples are in the fields' units, in float64: the columns of `Samples`, those of one kind as KIND/NAME."""
+    physics, observed = outcome.problem.physics, outcome.problem.observed
+    fields = physics.fields(outcome.x_0.double(), FINAL_RTOL)
+    finite = torch.stack([values.isfinite().all(-1).all(-1) for values in fields.values()]).all(dim=0)
+    lost = ~(finite & (fields["a"] > 0).all(-1).all(-1)) if outcome.problem.prior.positive else ~finite
     if bool(lost.any()):
         raise ConvergenceError(
-            f"{int(lost.sum())} of {len(lost)} samples have left what can be computed; with method dps a smaller zeta "
-            "or a higher accuracy may help"
+            f"{int(lost.sum())} of {len(lost)} samples have left what can be computed; a method that follows a "
+            "gradient (dps and its kin) may need a smaller zeta or a higher accuracy"
         )
-    return fields | {
-        "predicted": problem.likelihood.read(problem.physics.frame(**fields)),
-        "relative_residual": darcy.relative_residual(**fields),
-    }
+    residual = physics.relative_residual(fields)
+    return (
+        {f"fields/{name}": values for name, values in (fields | outcome.fields).items()}
+        | {f"parameters/{name}": values for name, values in outcome.parameters.items()}
+        | {
+            "predicted": observed.read(physics.frame(**fields)),
+            "relative_residual": torch.full_like(fields["a"][:, 0, 0], torch.nan) if residual is None else residual,
+        }
+    )
 
 
 @contextmanager

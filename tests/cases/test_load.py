@@ -288,7 +288,7 @@ def test_options_that_contradict_a_variant_only(tmp_path):
     path.write_text(text)
     case = load_case(path, ["guidance={method: dps}"])
     assert case.guidance.method == "dps"
-    with pytest.raises(InputError, match="only method proximal has a covariance"):
+    with pytest.raises(InputError, match="method 'dps' has no covariance; methods that have: proximal"):
         load_variant(case, "none")
     path.write_text(text.replace("covariance: jacobian", "covariance: jacobia"))
     for options in ([], ["guidance={method: dps}"]):

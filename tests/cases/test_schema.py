@@ -14,6 +14,7 @@ KEYWORDS = {
         "additionalProperties",
         "patternProperties",
         "propertyNames",
+        "minProperties",
         "maxProperties",
         "items",
         "prefixItems",

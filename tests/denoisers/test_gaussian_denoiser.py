@@ -10,7 +10,7 @@ import torch
 from pdediff.datasets.random_fields import CosineField, PeriodicField, benchmark_field
 from pdediff.denoisers.base import WhiteErrorLaw, white_error_law
 from pdediff.denoisers.gaussian import GaussianDenoiser
-from pdediff.schedules import FunctionalSchedule, VESchedule
+from pdediff.schedules import FunctionalSchedule, VESchedule, score_from_x0
 from pdediff.spaces import FunctionSpace
 
 SHAPE, D = (4, 6), 24
@@ -76,6 +76,25 @@ def test_error_law_is_the_posterior_covariance(covariance, schedule, t):
     expected = sigma_t**2 * torch.linalg.solve(alpha_t**2 * c + sigma_t**2 * I, c)
     torch.testing.assert_close(root.T @ root, expected, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(law.root_transposed(I), root.T, rtol=1e-11, atol=1e-12)
+
+
+@every_mean
+@every_schedule
+@every_covariance
+def test_log_evidence(covariance, schedule, mean):
+    """ln p(x_t) is that of the dense N(alpha_t m, alpha_t² C + sigma_t² I), each row at its own time, and its gradient
+    is the score that the posterior mean converts to (eq. 27). Waves stored once and meant twice count twice."""
+    denoiser, c = GaussianDenoiser(covariance, SPACE, mean, schedule), dense(covariance)
+    t, x_t = torch.tensor([0.05, 1.0, 20.0], dtype=torch.float64), points().requires_grad_()
+    m = torch.as_tensor(mean, dtype=torch.float64).expand(SHAPE).flatten()
+    found = denoiser.log_evidence(x_t, t)
+    for row, x, alpha_t, sigma_t in zip(found, x_t, *schedule(t), strict=True):
+        law = torch.distributions.MultivariateNormal(alpha_t * m, alpha_t**2 * c + sigma_t**2 * I)
+        torch.testing.assert_close(row, law.log_prob(x), rtol=1e-11, atol=1e-9)
+    torch.testing.assert_close(denoiser.log_evidence(x_t, 1.0)[1], found[1], rtol=1e-14, atol=0)
+    (score,) = torch.autograd.grad(found.sum(), x_t)
+    expected = score_from_x0(schedule, x_t, denoiser(x_t, t), t[:, None])
+    torch.testing.assert_close(score, expected, rtol=1e-8, atol=1e-8)
 
 
 @every_mean

@@ -1,41 +1,16 @@
-"""Observation operators: linear maps A from fields to data, each with its adjoint."""
-
-from typing import Protocol
+"""Sensors at points: a field is interpolated bilinearly between the centres of its cells."""
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from pdediff.likelihoods.operators.base import FieldOperator
 from pdediff.solvers.errors import InputError
 from pdediff.solvers.grid import Grid
 
 
-class LinearOperator(Protocol):
-    """A: fields (B, ...) -> data (B, m)."""
-
-    def __call__(self, field: Tensor) -> Tensor:
-        """A field."""
-        ...
-
-    def adjoint(self, data: Tensor) -> Tensor:
-        """Aᵀ data."""
-        ...
-
-
-class Identity:
-    """Every value of a field (B, m) is a datum."""
-
-    def __call__(self, field: Tensor) -> Tensor:
-        """The field itself."""
-        return field
-
-    def adjoint(self, data: Tensor) -> Tensor:
-        """The data themselves."""
-        return data
-
-
-class PointSensors:
+class PointSensors(FieldOperator):
     """Values of a field at points anywhere in the domain.
 
     The field is given on the cells and on the walls, (B, ny + 2, nx + 2) as `Darcy.with_walls` makes it. Interpolation
@@ -53,7 +28,7 @@ class PointSensors:
     """
 
     def __init__(self, grid: Grid, points: ArrayLike, device: str | torch.device = "cpu") -> None:
-        points = np.asarray(points, dtype=float).reshape(-1, 2)
+        self.places = points = np.asarray(points, dtype=float).reshape(-1, 2)
         outside = ~grid.contains(points)
         if outside.any():
             x, y = points[outside][0]
@@ -61,15 +36,13 @@ class PointSensors:
         x, y = grid.centres()
         column, wx = _locate(np.concatenate([[grid.x[0]], x, [grid.x[1]]]), points[:, 0])
         row, wy = _locate(np.concatenate([[grid.y[0]], y, [grid.y[1]]]), points[:, 1])
-        self.shape = (grid.ny + 2, grid.nx + 2)
-        index = row * self.shape[1] + column
-        corners = np.stack([index, index + 1, index + self.shape[1], index + self.shape[1] + 1])
+        self.in_shape, self.out_shape = (grid.ny + 2, grid.nx + 2), (len(points),)
+        width = self.in_shape[1]
+        index = row * width + column
+        corners = np.stack([index, index + 1, index + width, index + width + 1])
         weights = np.stack([(1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx])
         self.corners = torch.as_tensor(corners, device=device)
         self.weights = torch.as_tensor(weights, device=device)
-
-    def __len__(self) -> int:
-        return self.corners.shape[1]
 
     def __call__(self, field: Tensor) -> Tensor:
         """Values at the sensors: (B, ny + 2, nx + 2) -> (B, m)."""
@@ -78,9 +51,9 @@ class PointSensors:
     def adjoint(self, data: Tensor) -> Tensor:
         """Aᵀ data: (B, m) -> (B, ny + 2, nx + 2)."""
         spread = (data[..., None, :] * self.weights.to(data.dtype)).flatten(-2)
-        field = data.new_zeros(*data.shape[:-1], self.shape[0] * self.shape[1])
+        field = data.new_zeros(*data.shape[:-1], self.in_shape[0] * self.in_shape[1])
         field.index_add_(-1, self.corners.flatten(), spread)
-        return field.unflatten(-1, self.shape)
+        return field.unflatten(-1, self.in_shape)
 
 
 def _locate(nodes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
