@@ -37,7 +37,7 @@ class LinearisedMisfit:
 
 @dataclass(frozen=True)
 class LinearLikelihood:
-    """y = H x + e, e ~ N(0, I): operator (m, D) and data (m,), or (B, m) with a row for each sample, in units of sigma."""
+    """y = H x + e, e ~ N(0, I): operator (m, D), data (m,) or (B, m), a row for each sample; in units of sigma."""
 
     operator: Tensor
     y: Tensor
@@ -120,7 +120,7 @@ def condition_gaussian(mean, covariance, operator, y):
 
 
 def mixture_posterior(weights, means, covariances, operator, y):
-    """Weights (K,), means (K, D) and covariances (K, D, D) of a Gaussian mixture given y = operator x + e, e ~ N(0, I)."""
+    """Weights (K,), means (K, D), covariances (K, D, D) of a Gaussian mixture given y = operator x + e, e ~ N(0, I)."""
     conditioned = [condition_gaussian(m, c, operator, y) for m, c in zip(means, covariances, strict=True)]
     log_evidence = []
     for m, c in zip(means, covariances, strict=True):

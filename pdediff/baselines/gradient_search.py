@@ -86,7 +86,7 @@ class GradientSearch:
         if self.optimiser == "adam":
             optimiser = torch.optim.Adam([x], self.learning_rate)
         else:
-            optimiser = torch.optim.LBFGS([x], max_iter=1, history_size=20, line_search_fn="strong_wolfe")
+            optimiser = torch.optim.LBFGS([x], max_iter=1, max_eval=25, line_search_fn="strong_wolfe")
 
         def loss() -> float:
             optimiser.zero_grad(set_to_none=True)

@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ddrm": {"eta": 0.85},
     "daps": {"iterations": 50},
     "smc": {"particles": 64},
-    "gradient-search": {"iterations": 2000},
+    "gradient-search": {"iterations": 200},
     "blind-dps": {"step": "normalised", "zeta": None, "sparsity": None, "kernel_prior": "mixture"},
     "diffusion-em": {"iterations": 15},
 }

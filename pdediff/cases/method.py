@@ -4,6 +4,7 @@ A method is a posterior denoiser in a sampler (`Guided`), a loop of its own (`Lo
 one that infers parameters along (`cases.blind`).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -122,6 +123,7 @@ class Guided:
     levels: number of noise levels.
     start: a field to start from; None is pure noise.
     device: where to compute.
+    finest: the ladder's end in units of the prior's own.
 
     """
 
@@ -131,6 +133,7 @@ class Guided:
     levels: int
     device: torch.device
     start: Start | None = None
+    finest: float = 1.0
 
     @property
     def evaluations(self) -> int:
@@ -155,9 +158,7 @@ class Guided:
     def _times(self) -> Tensor:
         denoiser = self.problem.prior.denoiser
         s_min, s_max = denoiser.noise_range
-        if self.problem.prior.phases is None:
-            s_min *= FINEST
-        times = levels(denoiser.schedule, s_max, s_min, self.levels)
+        times = levels(denoiser.schedule, s_max, self.finest * s_min, self.levels)
         return times if self.start is None else levels_below(denoiser.schedule, times, self.start.s)
 
 
@@ -217,7 +218,7 @@ def build_method(case: Case, problem: Problem, device: str | torch.device = "cpu
             problem, TwistedSMC(denoiser, likelihood, guidance.particles or 1, levels=short, device=str(device))
         )
     if guidance.method == "gradient-search":
-        search = GradientSearch(denoiser, likelihood, iterations=guidance.iterations or 1, device=str(device))
+        search = GradientSearch(denoiser.space, likelihood, steps=guidance.iterations or 1, device=str(device))
         return Loop(problem, search)
     if guidance.method in ("ddrm", "daps"):
         if guidance.method == "ddrm":
@@ -245,13 +246,14 @@ def _guided(case: Case, problem: Problem, device: torch.device) -> Guided:
         sampler = DDIM(eta=1.0 if guidance.eta is None else guidance.eta)
     condition = _posterior(case, problem, device)
     count = guidance.levels or ladder[guidance.accuracy]
-    return Guided(problem, condition, sampler, count, device, _start(guidance, problem, device))
+    finest = 1.0 if problem.prior.phases is not None or isinstance(sampler, Langevin) else FINEST
+    return Guided(problem, condition, sampler, count, device, _start(guidance, problem, device), finest)
 
 
 def _posterior(case: Case, problem: Problem, device: torch.device) -> Callable[[Generators], ConditionalMean]:
     """What conditions the denoiser; only Monte Carlo needs the generators."""
     guidance, denoiser, likelihood = case.guidance, problem.prior.denoiser, problem.likelihood
-    observed, spread = problem.observed, sigma_data(problem)
+    observed = problem.observed
     if guidance.method == "monte-carlo":
         draws = guidance.draws or 1
         return lambda generators: MonteCarlo(denoiser, likelihood, generators, draws)
@@ -266,11 +268,11 @@ def _posterior(case: Case, problem: Problem, device: torch.device) -> Callable[[
         loss = LOSSES[guidance.loss or "squared"]
         posterior = LossGuidance(denoiser, lambda x_0: loss(observed.misfit(x_0)), guidance.scale or 1.0)
     elif guidance.method == "pigdm":
-        posterior = PiGDM(denoiser, observed, spread)
+        posterior = PiGDM(denoiser, observed, math.inf)  # r_t = s: no prior is so wide that the step overshoots
     elif guidance.method == "moments":
         posterior = MomentMatching(denoiser, observed)
     else:
-        posterior = DiffPIR(denoiser, observed, spread)
+        posterior = DiffPIR(denoiser, observed)
     return lambda generators: posterior
 
 

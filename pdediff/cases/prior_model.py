@@ -158,9 +158,9 @@ def _mixture(prior: MixturePrior, grid: Grid, schedule: Schedule) -> PriorModel:
         k = names.index(prior.known.component)
         law = laws[k]
         if prior.known.by == "classifier":
-            denoiser = ClassifierGuidance(mixture, mixture.log_responsibilities, k, prior.known.scale)
+            denoiser = ClassifierGuidance(mixture, mixture.log_joint, k, prior.known.scale)
         else:
-            denoiser = ClassifierFree(mixture, k, prior.known.scale)
+            denoiser = ClassifierFree(mixture, torch.tensor([k]), prior.known.scale)
     shift = parametrisations.Shifted(torch.zeros(grid.shape, dtype=torch.float64), grid.shape)
     return PriorModel(denoiser, shift, None, law, phases=None)
 

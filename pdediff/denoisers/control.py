@@ -49,8 +49,7 @@ class ControlBranch(nn.Module):
         halvings = sum(isinstance(layer, nn.Conv2d) for layer in network.down)
         if len(widths) != halvings + 1:
             raise ValueError(f"a U-Net of {halvings + 1} levels needs as many widths of its branch, not {len(widths)}")
-        self.patch: int = network.patch
-        self.conditions = conditions
+        self.patch, self.conditions = network.patch, conditions
         width = 4 * widths[0]
         self.embedding = NoiseEmbedding(width)
         inputs = network.first.in_channels + conditions * self.patch**2
@@ -61,7 +60,7 @@ class ControlBranch(nn.Module):
             if isinstance(layer, ResidualBlock):
                 self.down.append(ResidualBlock(current, widths[level], width))
                 frozen = layer.conv_2.out_channels
-            else:
+            elif isinstance(layer, nn.Conv2d):
                 level += 1
                 self.down.append(nn.Conv2d(current, widths[level], 3, stride=2, padding=1))
                 frozen = layer.out_channels
@@ -120,9 +119,11 @@ class ControlledDenoiser:
         The condition is an image (B, C, ny, nx) on the denoiser's grid, or (1, C, ny, nx) for all rows. Raises
         ValueError for a condition of another shape, and for query points.
         """
+        if query is not None:
+            raise ValueError("a controlled denoiser answers on its grid, not at query points")
         if condition is None:
-            return self.denoiser(x_t, t, query)
-        return self.given(condition.expand(len(x_t), -1, -1, -1))(x_t, t, query)
+            return self.denoiser(x_t, t)
+        return self.given(condition.expand(len(x_t), -1, -1, -1))(x_t, t)
 
     def given(self, condition: Tensor) -> GridOperatorDenoiser:
         """The denoiser of x_0 given a condition (B, C, ny, nx), for batches of B rows. Raises ValueError as above."""

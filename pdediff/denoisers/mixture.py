@@ -75,11 +75,11 @@ class GaussianMixtureDenoiser:
 
     def responsibilities(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         """r_k = p(k | x_t) of x_t (B, D) at time t, a number or (B,): (B, K)."""
-        return torch.softmax(self._log_joint(x_t, t), dim=1)
+        return torch.softmax(self.log_joint(x_t, t), dim=1)
 
     def log_evidence(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         """ln p(x_t) of x_t (B, D) at time t, a number or (B,): (B,). Its gradient in x_t is the score."""
-        return torch.logsumexp(self._log_joint(x_t, t), dim=1)
+        return torch.logsumexp(self.log_joint(x_t, t), dim=1)
 
     def sample(self, n: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """n draws x_0 (n, D), and the component (n,) that each came from; on the generator's device."""
@@ -126,7 +126,7 @@ class GaussianMixtureDenoiser:
         """Every D_k: (B, K, D)."""
         return torch.stack([c(x_t, t) for c in self.components], dim=1)
 
-    def _log_joint(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+    def log_joint(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         """ln w_k + ln p(x_t | k): (B, K)."""
         log_evidence = torch.stack([c.log_evidence(x_t, t) for c in self.components], dim=1)
         return self.weights.log().to(x_t) + log_evidence

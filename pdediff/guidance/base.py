@@ -82,7 +82,8 @@ def differentiate(
 def inside(denoiser: Denoiser, x_0: Tensor) -> Tensor:
     """The nearest point to x_0 (..., D) inside the denoiser's bounds; differentiated like x_0 itself."""
     low, high = (bound.to(x_0) for bound in denoiser.bounds)
-    return x_0 + (x_0.clamp(low, high) - x_0).detach()
+    nearest = x_0.clamp(low, high)
+    return x_0 + (nearest - x_0).detach() if x_0.requires_grad else nearest
 
 
 def gauss_newton(

@@ -29,13 +29,13 @@ import torch
 from torch import Tensor
 
 from pdediff.denoisers.base import Covariance, Denoiser
+from pdediff.guidance.base import finite
 from pdediff.guidance.moments import JacobianCovariance
 from pdediff.guidance.proximal import InnerSolve, Preconditioner, Sensitivities, proximal_step
 from pdediff.guidance.unknowns import Everything, Unknowns
 from pdediff.likelihoods.base import LeastSquares, LinearisedMisfit
 from pdediff.noise import Generators
 from pdediff.schedules import levels
-from pdediff.solvers.errors import ConvergenceError
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,4 @@ def renoise(
             x_t = alpha_s * z + sigma_s * g
             alpha_t, sigma_t = alpha_s, sigma_s
         progress(level + 1, len(times))
-    if not bool(torch.isfinite(z).all()):
-        raise ConvergenceError(f"{int((~torch.isfinite(z)).any(dim=1).sum())} of {len(z)} samples are not finite")
-    return z
+    return finite(z)

@@ -95,7 +95,7 @@ class GaussianTwist:
         if rows is None:
             rows = Sensitivities(misfit).rows
             if self.likelihood.linear:
-                self._rows = rows = rows[:, :1]
+                self._rows = rows = rows[:, :1].clone()
         spread = law.root_transposed(rows).transpose(0, 1).double()
         return torch.linalg.cholesky(torch.eye(spread.shape[1]).to(spread) + spread @ spread.mT)
 

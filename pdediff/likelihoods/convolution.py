@@ -10,13 +10,14 @@ transform of the field, extended by p cells on each side if it is mirrored: the 
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pdediff.denoisers.kernel_prior import KERNEL_SCALE
+from pdediff.spaces import FunctionSpace
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,6 @@ class BlindConvolution:
 
     """
 
-    linear = False  # it is in x for one k, and in k for one x
-
     def __init__(
         self, convolution: Convolution, value: Tensor, sigma: float | Tensor, kernel_scale: float = KERNEL_SCALE
     ) -> None:
@@ -163,6 +162,11 @@ class BlindConvolution:
         """Number of data, ny·nx."""
         return self.value.numel()
 
+    @property
+    def kernel_space(self) -> FunctionSpace:
+        """The space of z: one field "k" of shape (K, K)."""
+        return FunctionSpace(("k",), (self.convolution.size, self.convolution.size))
+
     def split(self, x_0: Tensor) -> tuple[Tensor, Tensor]:
         """Field (B, ny, nx) and kernel (B, K, K) of the unknowns x_0 (B, ny·nx + K²)."""
         k = self.convolution.size
@@ -177,32 +181,3 @@ class BlindConvolution:
     def log_prob(self, x_0: Tensor) -> Tensor:
         """−½ ‖(k * x − y)/sigma‖² of x_0 (B, ny·nx + K²): (B,), differentiable."""
         return -0.5 * self.misfit(x_0).square().sum(dim=-1)
-
-    def linearise(self, zeta: Tensor, tolerance: float, near: Any = None) -> "LinearisedConvolution":
-        """Misfit and its derivative at zeta = x_0, exact."""
-        return LinearisedConvolution(self, *self.split(zeta), self.misfit(zeta))
-
-
-@dataclass(frozen=True)
-class LinearisedConvolution:
-    """d(k * x) = k * dx + dk * x, in units of sigma."""
-
-    likelihood: BlindConvolution
-    x: Tensor
-    k: Tensor
-    residual: Tensor
-
-    def tangent(self, dzeta: Tensor) -> Tensor:
-        """J dx_0: (B, ny·nx + K²) -> (B, ny·nx)."""
-        dx, dk = self.likelihood.split(dzeta)
-        convolution = self.likelihood.convolution
-        change = convolution(dx, self.k) + convolution(self.x, dk)
-        return (change / self.likelihood.sigma.to(change)).flatten(1)
-
-    def adjoint(self, data: Tensor) -> Tensor:
-        """Jᵀ data: (B, ny·nx) -> (B, ny·nx + K²)."""
-        convolution = self.likelihood.convolution
-        data = data.unflatten(-1, convolution.shape) / self.likelihood.sigma.to(data)
-        x_bar = convolution.field_adjoint(data, self.k)
-        k_bar = self.likelihood.kernel_scale * convolution.kernel_adjoint(data, self.x)
-        return torch.cat([x_bar.flatten(1), k_bar.flatten(1)], dim=-1)

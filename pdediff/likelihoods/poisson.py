@@ -6,7 +6,7 @@ of counts. Two forms, each up to a constant and zero where λ = y:
     "exact"         log p = Σ_i y_i ln(λ_i/y_i) − (λ_i − y_i),
     "gaussian"      log p = −‖y − λ‖²_Λ,  Λ = diag(1/(2y)):  the paper's, a Gaussian of variance y (at least 1).
 
-The second tends to the first as counts grow: at λ = y ± √y they differ by 1/(6√y), to leading order. As both are zero
+The second tends to the first as counts grow: at λ = y ± √y they differ by 1/(3√y), to leading order. As both are zero
 for a perfect fit, −2 log p is a squared misfit (the deviance, of the first), which is what the normalised step of DPS
 takes; with the step "sigma" DPS has the likelihood's own gradient. Below `floor` counts the exact log p is continued
 along its tangent: an intensity that has become negative is called back, with the slope y/floor − 1.

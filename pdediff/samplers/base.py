@@ -21,9 +21,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pdediff.guidance.base import finite
 from pdediff.noise import Generators
 from pdediff.schedules import Schedule
-from pdediff.solvers.errors import ConvergenceError
 from pdediff.spaces import Space
 
 Progress = Callable[[int, int], None]  # level done, number of levels
@@ -133,11 +133,3 @@ def pure_noise(
     space = denoiser.space
     g = space.noise.sample(generators, space.dimension, dtype, torch.device(device))
     return denoiser.schedule(t)[1] * g
-
-
-def finite(x_0: Tensor) -> Tensor:
-    """x_0 itself. Raises ConvergenceError when a sample is not finite."""
-    wrong = ~torch.isfinite(x_0).all(dim=-1)
-    if bool(wrong.any()):
-        raise ConvergenceError(f"{int(wrong.sum())} of {len(x_0)} samples are not finite")
-    return x_0

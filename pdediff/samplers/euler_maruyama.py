@@ -9,7 +9,7 @@ read so. C is the covariance of the noise law, of w too. A step of length h = t 
 
     x_s = x_t − h (f x_t − g² C ∇ log p(x_t)) + √h g ξ.
 
-f and g are derivatives of the schedule, taken by forward differentiation at t. In the exploding schedule f = 0 and
+f and g are derivatives of the schedule at t, by autograd. In the exploding schedule f = 0 and
 g² = 2 t; in a preserving one f = −g²/2, with g² = beta(t) for `VPSchedule`. All schedules have the same reverse process
 in x_t/alpha_t and s, but Euler's rule is not the same in all: it takes the coefficients as constant over a step of t.
 
@@ -42,7 +42,10 @@ class EulerMaruyama(StepwiseSampler):
 
 def coefficients(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
     """f = d ln alpha/dt and g² = dsigma²/dt − 2 f sigma² of eq. 21, at times t of any shape."""
-    amplitudes, rates = torch.func.jvp(schedule, (t,), (torch.ones_like(t),))[:2]
-    (alpha_t, sigma_t), (alpha_dot, sigma_dot) = amplitudes, rates
-    f = alpha_dot / alpha_t
-    return f, 2 * sigma_t * (sigma_dot - f * sigma_t)
+    with torch.inference_mode(False), torch.enable_grad():
+        t = t.detach().clone().requires_grad_()  # a clone: autograd refuses tensors that were made in inference mode
+        alpha_t, sigma_t = schedule(t)
+        (alpha_dot,) = torch.autograd.grad(alpha_t.sum(), t, retain_graph=True)
+        (sigma_dot,) = torch.autograd.grad(sigma_t.sum(), t)
+    f = alpha_dot / alpha_t.detach()
+    return f, 2 * sigma_t.detach() * (sigma_dot - f * sigma_t.detach())

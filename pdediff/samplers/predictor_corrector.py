@@ -17,9 +17,9 @@ constant ratio s_t/s_s = e^κ,
 
     Var(x_0)/λ − 1  →  −2κ/(2 + p) + (δ/4) p/((2 + p)(1 + p)),        p = δ K/(2κ),
 
-where the predictor alone has −κ. Both ends are first order: the corrector halves an error or cancels it, and costs as
-many evaluations as a ladder that is K + 1 times as fine. It pays where the error is not one of discretisation, such as
-that of a denoiser on x_t that the predictor has led astray.
+where the predictor alone has −κ. For p ≫ 1 that is κ/(2K): first order still, for K + 1 evaluations a level. As a
+remedy for the error of discretisation a finer ladder is as good. A corrector also forgets what else has led x_t astray,
+which a deterministic predictor alone carries to the end: of an error of x_T it leaves about (λ/(λ + s_max²))^(p/2).
 """
 
 from dataclasses import dataclass, field

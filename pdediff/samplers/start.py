@@ -9,13 +9,12 @@ from there on:
 
 A stochastic sampler then draws from p(x_0 | x_t). Of a prior N(m, λ) in a mode, with q = λ/(λ + s²),
 
-                            mean of x_0          variance of x_0 about it
-    ancestral, reverse SDE   m + q (x − m)        q (1 + q) s²
-    probability flow         m + √q (x − m)       q s²,
+                             mean of x_0         variance of x_0 about it
+    ancestral, reverse SDE   m + q (x − m)       q (1 + q) s²
+    probability flow         m + √q (x − m)      q s²,
 
-so modes with λ ≫ s² stay as x has them, and the others are drawn anew. With x itself a draw of the prior, x_t has
-exactly its law p(x_t): the exact start, where the prior can be drawn from otherwise and the data are what samples are
-wanted for.
+so modes with λ ≫ s² stay as x has them, to about s, and the others are drawn anew. With x itself a draw of the prior,
+x_t has its law p(x_t): an exact start for priors that can be drawn from.
 
 Pure noise leaves out alpha_T x_0. `corrected_noise` puts the larger part of it back, for any denoiser. In
 x̄ = x_t/alpha_t and s = sigma_t/alpha_t the probability flow (see `heun`) is d(x̄/s)/ds = −D/s², D = E[x_0 | x_t], and D

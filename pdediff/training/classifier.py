@@ -3,6 +3,9 @@
 It sees x_t/alpha_t = x_0 + s g and the noise-to-signal ratio s, as denoisers do, so that one classifier serves every
 schedule. Cross-entropy against the labels of the clean points, at noise levels drawn evenly in ln s, is least for
 p(c | x_t) itself (Dhariwal & Nichol 2021, §4.1): where noise hides the label the best answer is to say so.
+
+Guidance by label c uses the gradient of ln p(c | x_t), which the loss hardly sees where another label is certain. So
+the guided prediction is good for the x_t of functions with label c, which a guided sampler visits, and not elsewhere.
 """
 
 import math
@@ -73,9 +76,9 @@ def train_classifier(
     draw: Draw,
     noise_range: tuple[float, float],
     generator: torch.Generator,
-    steps: int = 2000,
-    batch: int = 512,
-    learning_rate: float = 3e-3,
+    steps: int = 1000,
+    batch: int = 256,
+    learning_rate: float = 1e-2,
 ) -> list[float]:
     """Train a classifier on points that `draw` gives, at ratios s evenly drawn in ln s over `noise_range`.
 

@@ -40,9 +40,7 @@ from pdediff.schedules import Schedule
 
 Field = Callable[[Tensor], Tensor]  # s(x): (B, D) -> (B, D)
 NoisyField = Callable[[Tensor, Tensor], Tensor]  # s(x, level) of levels (B,): (B, D) -> (B, D)
-SetDenoiser = Callable[
-    [Tensor, Tensor, Tensor, Tensor], Tensor
-]  # D(context, f_t, t, query): values at the query points
+SetDenoiser = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # D(context, f_t, t, query): (B, Q)
 
 
 def explicit_score_matching(score: Field, x: Tensor) -> Tensor:

@@ -147,6 +147,7 @@ def test_both_steps_in_closed_form(schedule, noise):
     torch.testing.assert_close(normalised(x_t, 1.0)[1], normalised(x_t, t)[1], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.methods
 @every_noise
 @every_schedule
 def test_conditioning_is_exact_for_an_exact_likelihood(schedule, noise):
@@ -187,6 +188,7 @@ def three_modes(noise=WHITE):
     return DPS(model, LinearLikelihood(RATIOS.diag(), RATIOS))
 
 
+@pytest.mark.methods
 def test_bias_of_the_deterministic_flow():
     """Mean √2 R F(R/√2) and standard deviation exp(−R²/2), for a posterior of mean R²/(1 + R²), variance 1/(1 + R²).
 
@@ -215,6 +217,7 @@ class ScriptedNoise:
         return v
 
 
+@pytest.mark.methods
 def test_bias_of_ancestral_sampling():
     """Mean 1 − exp(−R²) and variance (1 − exp(−2R²))/(2R²): DDIM(1) with every draw apart, from s = 200 to 0.01.
 

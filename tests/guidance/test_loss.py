@@ -32,19 +32,19 @@ def test_a_loss_on_the_average():
     """L = (mean(x) − 1)² of five independent unit values with w = 2.5 is a datum of R² = 2w/5 = 1 on √5 mean(x).
 
     Ancestral sampling gives it the mean 1 − exp(−R²) and the variance (1 − exp(−2R²))/(2R²) of DPS, in units of the
-    prior's; 2000 samples of 200 levels, to 4 deviations of Monte-Carlo error and 2 % for the levels. What is orthogonal
+    prior's; 1000 samples of 150 levels, to 4 deviations of Monte-Carlo error and 3 % for the levels. What is orthogonal
     to it stays as the prior has it, but for the 1 % to 2 % that the levels lack.
     """
-    prior, n = unit_prior(5), 2000
+    prior, n = unit_prior(5), 1000
     method = LossGuidance(prior, lambda x: (x.mean(dim=-1) - 1).square(), scale=2.5)
-    generators, times = Generators(1, range(n)), levels(VESchedule(), 50.0, 0.01, 200)
+    generators, times = Generators(1, range(n)), levels(VESchedule(), 50.0, 0.01, 150)
     x = DDIM(1.0)(method, pure_noise(method, times[0], generators), times, generators).double()
     e = torch.exp(torch.tensor(-1.0))
     average, variance = x.mean(dim=1), (1 - e**2) / 2
-    assert float(average.mean()) == pytest.approx(float(1 - e), abs=0.02 + 4 * float(variance / 5 / n) ** 0.5)
-    assert 5 * float(average.var()) / float(variance) == pytest.approx(1, abs=0.02 + 4 * (2 / n) ** 0.5)
+    assert float(average.mean()) == pytest.approx(float(1 - e), abs=0.03 + 4 * float(variance / 5 / n) ** 0.5)
+    assert 5 * float(average.var()) / float(variance) == pytest.approx(1, abs=0.03 + 4 * (2 / n) ** 0.5)
     rest = x - average[:, None]
-    assert float(rest.square().sum() / (4 * n)) == pytest.approx(1, abs=0.02 + 4 * (2 / (4 * n)) ** 0.5)
+    assert float(rest.square().sum() / (4 * n)) == pytest.approx(1, abs=0.03 + 4 * (2 / (4 * n)) ** 0.5)
 
 
 def test_a_sample_does_not_depend_on_its_batch():

@@ -85,10 +85,10 @@ def test_exact_for_a_gaussian_prior(schedule, products, t):
 
 @pytest.mark.methods
 def test_samples_are_of_the_exact_posterior():
-    """2000 samples of Heun's rule with 120 levels: mean, width and covariance, to 4 deviations of Monte-Carlo error."""
+    """1000 samples of Heun's rule with 80 levels: mean, width and covariance, to 4 deviations of Monte-Carlo error."""
     problem = gaussian_problem((4, 4), points=3, averages=3)
     method = MomentMatching(problem.denoiser, problem.likelihood)
-    generators, times = Generators(1, range(2000)), levels(method.schedule, 300.0, 1e-3, 120)
+    generators, times = Generators(1, range(1000)), levels(method.schedule, 300.0, 1e-3, 80)
     problem.assert_exact(Heun()(method, pure_noise(method, times[0], generators), times, generators))
 
 

@@ -21,23 +21,22 @@ def relative_bias(kappa, d, draws):
 
 @pytest.mark.methods
 def test_tends_to_the_exact_mean():
-    """Three data on a correlated prior: with 10⁶ draws the posterior mean is right to 1 % of the shift, at any x_t."""
+    """Three data on a correlated prior: with 10⁵ draws the posterior mean is right to 3 % of the shift, at any x_t."""
     problem = gaussian_problem((4, 4), points=2, averages=1, sigma=2.0)
     x_t, t = points(16), 1.0
-    found = MonteCarlo(problem.denoiser, problem.likelihood, Generators(1, range(3)), draws=10**6)(x_t, t)
+    found = MonteCarlo(problem.denoiser, problem.likelihood, Generators(1, range(3)), draws=10**5)(x_t, t)
     expected = exact(problem, x_t, t)
     shift = (expected - problem.denoiser(x_t, t)).norm(dim=1)
-    assert bool(((found - expected).norm(dim=1) < 0.01 * shift).all())
+    assert bool(((found - expected).norm(dim=1) < 0.03 * shift).all())
 
 
 @pytest.mark.methods
-@pytest.mark.parametrize("draws", [64, 256])
-def test_bias_at_finite_k(draws):
-    """Two modes with R = 1 and 2, at t = 1: the shift, averaged over 20 000 estimates, is too large as documented.
+def test_bias_at_finite_k():
+    """Two modes with R = 1 and 2, t = 1, K = 64: the shift, averaged over 20 000 estimates, is too large as documented.
 
     To 4 standard errors of the average and what is beyond first order, which is taken to be (bias)² three times over.
     """
-    n, r, t = 20_000, torch.tensor([1.0, 2.0], dtype=F64), 1.0
+    n, draws, r, t = 20_000, 64, torch.tensor([1.0, 2.0], dtype=F64), 1.0
     prior, y = unit_prior(2), torch.tensor([1.0, -1.0], dtype=F64)
     method = MonteCarlo(prior, LinearLikelihood(r.diag(), y), Generators(1, range(n)), draws)
     x_t = torch.tensor([0.4, 0.2], dtype=F64).expand(n, 2)
@@ -64,11 +63,10 @@ def test_one_draw_is_dps_on_average():
 
 
 def test_many_precise_data_defeat_it():
-    """The documented bias of 64 draws is 0.3 % for one datum of R = 2, and beyond 1 for a dozen: no K makes up for
-    it."""
+    """With κ = 2, d = 1 the documented bias of 64 draws is 1 % for one datum, and as large as the shift for twelve."""
     kappa, d = torch.full((12,), 2.0), torch.full((12,), 1.0)
     assert float(relative_bias(kappa[:1], d[:1], 64)) < 0.01
-    assert float(relative_bias(kappa, d, 64).max()) > 0.5
+    assert float(relative_bias(kappa, d, 64).max()) > 1
 
 
 def test_white_law_is_the_denoisers_for_white_data():

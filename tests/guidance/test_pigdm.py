@@ -46,10 +46,10 @@ def test_exact_for_a_white_prior(schedule, t):
 
 @pytest.mark.methods
 def test_samples_are_of_the_exact_posterior():
-    """2000 samples of Heun's rule with 100 levels: mean, width and covariance, to 4 deviations of Monte-Carlo error."""
+    """1000 samples of Heun's rule with 80 levels: mean, width and covariance, to 4 deviations of Monte-Carlo error."""
     problem = white_problem()
     method = PiGDM(problem.denoiser, problem.likelihood, sigma_data=2.0)
-    generators, times = Generators(1, range(2000)), levels(method.schedule, 300.0, 1e-3, 100)
+    generators, times = Generators(1, range(1000)), levels(method.schedule, 300.0, 1e-3, 80)
     problem.assert_exact(Heun()(method, pure_noise(method, times[0], generators), times, generators))
 
 

@@ -27,7 +27,7 @@ def fields(batch=5):
 
 
 def test_exact_form_is_the_poisson_law():
-    """Value, up to a constant of the data, and gradient are those of torch's Poisson law, at intensities of any size."""
+    """Value, up to a constant of the data, and gradient are those of torch's Poisson law, at any intensities."""
     x = fields().requires_grad_()
     law = torch.distributions.Poisson(20.0 * intensities(x))
     best = torch.distributions.Poisson(COUNTS.clamp(min=1e-300)).log_prob(COUNTS).sum()
@@ -57,13 +57,13 @@ def test_gaussian_form_is_the_papers():
 
 
 def test_forms_agree_for_many_counts():
-    """At λ = y + √y they differ by 1/(6√y), to leading order: at y = 10⁴, 10⁶ within 2 %."""
+    """At λ = y + √y they differ by 1/(3√y), to leading order: at y = 10⁴, 10⁶ within 2 %."""
     for y in (1e4, 1e6):
         x = torch.tensor([[y + y**0.5]], dtype=F64)
         values = [
             PoissonObservations(lambda x: x, torch.tensor([y], dtype=F64), form=form).log_prob(x) for form in FORMS
         ]
-        assert float((values[0] - values[1]).abs()) * 6 * y**0.5 == pytest.approx(1, rel=0.02)
+        assert float((values[0] - values[1]).abs()) * 3 * y**0.5 == pytest.approx(1, rel=0.02)
 
 
 def test_negative_intensities_are_called_back():
@@ -99,13 +99,13 @@ def test_normalised_step_is_the_papers():
 def test_dps_recovers_intensities(form):
     """y ~ Poisson(g (10 + x)) with x a unit Gaussian and g = 10: nearly Gaussian data of R² = g²/y ≈ 1.
 
-    DPS with the true step (ancestral, 200 levels) has the bias that it has for Gaussian data: mean 1 − exp(−R²) of
-    what the datum says, variance (1 − exp(−2R²))/(2R²). To 5 % of the deviation for what is not Gaussian (1/(6√y) =
-    1.7 %) and for the levels, and 4 deviations of Monte-Carlo error.
+    DPS with the true step (ancestral, 120 levels) has the bias that it has for Gaussian data: mean 1 − exp(−R²) of
+    what the datum says, variance (1 − exp(−2R²))/(2R²). To 5 % of the deviation for what is not Gaussian (1/(3√y) =
+    3 %) and for the levels, and 4 deviations of Monte-Carlo error.
     """
-    n, counts = 2000, torch.tensor([100.0], dtype=F64)
+    n, counts = 1000, torch.tensor([100.0], dtype=F64)
     method = DPS(unit_prior(1), PoissonObservations(lambda x: 9.0 + x, counts, 10.0, form))
-    generators, times = Generators(1, range(n)), levels(VESchedule(), 50.0, 0.01, 200)
+    generators, times = Generators(1, range(n)), levels(VESchedule(), 50.0, 0.01, 120)
     x = DDIM(1.0)(method, pure_noise(method, times[0], generators), times, generators).double()
     mean, variance = 1 - torch.exp(torch.tensor(-1.0)), (1 - torch.exp(torch.tensor(-2.0))) / 2
     assert float(x.mean()) == pytest.approx(float(mean), abs=(0.05 + 4 / n**0.5) * float(variance) ** 0.5)

@@ -108,6 +108,7 @@ def assert_exact(epsilon):
     assert abs(covariance - 1) < 4 * 2 / D
 
 
+@pytest.mark.methods
 @pytest.mark.parametrize(
     ("annealing", "prior"),
     [

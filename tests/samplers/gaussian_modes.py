@@ -2,9 +2,9 @@
 
 The prior N(m, C) has eigenvalues λ from 0.05 to 5 in the cosine basis, and the coefficient 1 of m in every mode. The
 denoiser acts on each mode alone, and so do the samplers, which are affine in x_T and in the noise of each step. So a
-batch shows their law: its row 0 starts from the mean of x_T and draws no noise, row 1 starts one standard deviation
-away, and each further row is 1 in every mode of one of the draws. Exact is the law of E[x_0 | x_t] at the last level:
-of mean 1 and variance λ²/(λ + s_min²), from which the prior's λ differs by less than 0.8 %.
+batch shows their law: its row 0 starts from the mean of x_T and draws no noise, row 1 starts 1 away in every mode, and
+each further row is 1 in every mode of one of the draws. Exact is the law of E[x_0 | x_t] at the last level: of mean 1
+and variance λ²/(λ + s_min²), from which the prior's λ differs by less than 0.8 %.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch
 from pdediff.datasets.random_fields import CosineField
 from pdediff.denoisers.gaussian import GaussianDenoiser
 from pdediff.noise import Generators
-from pdediff.schedules import CosineSchedule, FunctionalSchedule, VESchedule, VPSchedule, levels
+from pdediff.schedules import CosineSchedule, FunctionalSchedule, VESchedule, VPSchedule, levels, noise_to_signal
 from pdediff.spaces import FunctionSpace
 
 SCHEDULES = {"ve": VESchedule(), "functional": FunctionalSchedule(), "vp": VPSchedule(), "cosine": CosineSchedule()}
@@ -67,18 +67,24 @@ class BulkNoise:
         return v
 
 
+def response(sampler, times, schedule=SCHEDULES["ve"]):
+    """By mode: the mean of what a sampler draws, its factor from a deviation of x_T/alpha_T to one of x_0, and the
+    variance that it draws anew."""
+    rows = 2 + sampler.evaluations(len(times))  # no sampler draws more often
+    space = FunctionSpace(("x",), SHAPE, noise=ScriptedNoise(rows))
+    model = GaussianDenoiser(PRIOR, space, PRIOR.from_basis(ONES), schedule)
+    starts = from_modes(ONES).repeat(rows, 1)
+    starts[1] *= 2
+    x_T = schedule(times[0])[0] * starts
+    mean, moved, *drawn = to_modes(sampler(model, x_T, times, Generators(0, range(rows))))
+    return mean, moved - mean, (torch.stack(drawn) - mean).square().sum(dim=0)
+
+
 def law(sampler, times, schedule=SCHEDULES["ve"]):
     """Mean and variance by mode of what a sampler draws, relative to the exact ones: 1 and 1 are right."""
-    rows = 2 + sampler.evaluations(len(times))  # no sampler draws more often
-    model = GaussianDenoiser(
-        PRIOR, FunctionSpace(("x",), SHAPE, noise=ScriptedNoise(rows)), PRIOR.from_basis(ONES), schedule
-    )
-    alpha_T, sigma_T = schedule(times[0])
-    s_min = schedule(times[-1])[1] / schedule(times[-1])[0]
-    x_T = alpha_T * from_modes(ONES).repeat(rows, 1)
-    x_T[1] += from_modes((alpha_T**2 * LAMBDA + sigma_T**2).sqrt())
-    mean, *others = to_modes(sampler(model, x_T, times, Generators(0, range(rows))))
-    return mean, (torch.stack(others) - mean).square().sum(dim=0) / (LAMBDA**2 / (LAMBDA + s_min**2))
+    mean, carried, drawn = response(sampler, times, schedule)
+    s_max, s_min = noise_to_signal(schedule, times[[0, -1]])
+    return mean, (carried**2 * (LAMBDA + s_max**2) + drawn) / (LAMBDA**2 / (LAMBDA + s_min**2))
 
 
 def even_ladder(count, s_min=0.005):

@@ -15,7 +15,7 @@ VE = SCHEDULES["ve"]
 
 
 def test_is_the_published_loop():
-    """Song & Ermon's Algorithm 1 in scores, ε_i = ε s_i²/s_L², from its second level on: the same x_L, then E[x_0 | x_L].
+    """Song & Ermon's Algorithm 1 in scores, ε_i = ε s_i²/s_L², from its second level on: the same x_L.
 
     ε = 2e-3 at s_L = 0.1 is δ = 0.2.
     """

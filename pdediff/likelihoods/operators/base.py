@@ -91,6 +91,22 @@ class Composition(FieldOperator):
         return self.inner.adjoint(self.outer.adjoint(data).flatten(-len(self.inner.out_shape)))
 
 
+class Scaled(FieldOperator):
+    """gain · A: an instrument whose readings are to be divided by its gain."""
+
+    def __init__(self, operator: FieldOperator, gain: float) -> None:
+        self.operator, self.gain = operator, gain
+        self.in_shape, self.out_shape, self.places = operator.in_shape, operator.out_shape, operator.places
+
+    def __call__(self, field: Tensor) -> Tensor:
+        """(B, *in_shape) -> (B, m)."""
+        return self.gain * self.operator(field)
+
+    def adjoint(self, data: Tensor) -> Tensor:
+        """(B, m) -> (B, *in_shape)."""
+        return self.operator.adjoint(self.gain * data)
+
+
 class Stack(FieldOperator):
     """Several operators on the same field; data one after the other.
 

@@ -46,16 +46,15 @@ class GaussianBlur(FieldOperator):
     ) -> None:
         if boundary not in get_args(Boundary):
             raise InputError(f"the boundary of a blur is one of {', '.join(get_args(Boundary))}, not {boundary!r}")
-        largest = 10 * max(grid.x[1] - grid.x[0], grid.y[1] - grid.y[0])
-        if not 0 < float(width) <= largest:
-            raise InputError(
-                f"the width of a blur must be above 0, at most {largest:g} {grid.unit}, got {float(width):g}"
-            )
+        width = torch.as_tensor(width, dtype=torch.float64, device=device)
+        value, largest = width.item(), 10 * max(grid.x[1] - grid.x[0], grid.y[1] - grid.y[0])
+        if not 0 < value <= largest:
+            raise InputError(f"the width of a blur must be above 0, at most {largest:g} {grid.unit}, got {value:g}")
         self.in_shape = self.out_shape = grid.shape
         self.places = cell_places(grid)
-        width = torch.as_tensor(width, dtype=torch.float64, device=device)
-        self.rows = _blur_matrix(grid.ny, width / grid.dy, boundary)
-        self.columns = _blur_matrix(grid.nx, width / grid.dx, boundary)
+        with torch.inference_mode(False):  # kept tensors must serve autograd too
+            self.rows = _blur_matrix(grid.ny, width / grid.dy, boundary)
+            self.columns = _blur_matrix(grid.nx, width / grid.dx, boundary)
 
     def __call__(self, field: Tensor) -> Tensor:
         """K_y f K_xᵀ, flat: (B, ny, nx) -> (B, ny·nx)."""
@@ -77,7 +76,7 @@ def gaussian_kernel(width: Tensor, reach: int) -> Tensor:
 
 def _blur_matrix(n: int, width: Tensor, boundary: Boundary) -> Tensor:
     """K (n, n) of an axis of n cells: the kernel's offsets from each cell, folded back between the walls."""
-    reach = math.ceil(REACH * float(width))
+    reach = math.ceil(REACH * width.item())
     offsets = torch.arange(-reach, reach + 1, device=width.device)
     beyond = torch.arange(n, device=width.device)[:, None] + offsets
     weight = gaussian_kernel(width, reach).expand(n, -1)

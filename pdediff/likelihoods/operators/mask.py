@@ -35,7 +35,8 @@ class Mask(FieldOperator):
             raise InputError(f"a mask for a grid of {grid.ny} × {grid.nx} has shape {seen.shape}")
         if not seen.any():
             raise InputError("a mask must leave at least one cell to see")
-        self.index = torch.as_tensor(np.flatnonzero(seen), device=device)
+        with torch.inference_mode(False):  # a kept tensor must serve autograd too
+            self.index = torch.as_tensor(np.flatnonzero(seen), device=device)
         self.in_shape, self.out_shape = grid.shape, (len(self.index),)
         self.places = cell_places(grid)[seen.ravel()]
 

@@ -41,8 +41,9 @@ class PointSensors(FieldOperator):
         index = row * width + column
         corners = np.stack([index, index + 1, index + width, index + width + 1])
         weights = np.stack([(1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx])
-        self.corners = torch.as_tensor(corners, device=device)
-        self.weights = torch.as_tensor(weights, device=device)
+        with torch.inference_mode(False):  # kept tensors must serve autograd too
+            self.corners = torch.as_tensor(corners, device=device)
+            self.weights = torch.as_tensor(weights, device=device)
 
     def __call__(self, field: Tensor) -> Tensor:
         """Values at the sensors: (B, ny + 2, nx + 2) -> (B, m)."""

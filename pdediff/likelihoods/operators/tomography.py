@@ -7,8 +7,9 @@ centre c of the domain,
 
 l_i the length of the line inside cell i, exactly (Siddon 1985): the points where the line crosses from column to
 column and from row to row, in order, cut it into pieces of one cell each. A line that runs along the edge between two
-cells counts half for either. A field that is constant on the cells is so integrated exactly, a smooth one to second
-order.
+cells counts half for either. So a field that is constant on the cells is integrated exactly. A smooth one is to second
+order in the width of a cell, as the line is now on one side of the cells' centres and now on the other; where it runs
+along the grid it stays on one side, and the order is the first.
 """
 
 import warnings
