@@ -231,8 +231,12 @@ def _check_infer(case: Case, tree: Node) -> None:
             ("guidance", "method"),
             "guidance.method: blind-dps infers the kernel of one blur that is all that is observed; use diffusion-em",
         )
+    if method == "blind-dps":
+        if not isinstance(case.prior, GaussianPrior) or case.prior.windows is not None:
+            raise tree.error(("prior",), "prior: blind-dps needs a gaussian law, without windows")
+        _check_dense(tree, ("grid", "shape"), case.grid.shape)
 
 
 def _is_one_blur(case: Case) -> bool:
     groups = case.observations.sensors or ()
-    return len(groups) == 1 and groups[0].operator is not None and len(groups[0].operator) == 1
+    return len(groups) == 1 and groups[0].operator is not None and len(groups[0].operator) == 1 and groups[0].gain == 1

@@ -30,8 +30,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "daps": {"iterations": 50},
     "smc": {"particles": 64},
     "gradient-search": {"iterations": 200},
-    "blind-dps": {"step": "normalised", "zeta": None, "sparsity": None, "kernel_prior": "mixture"},
-    "diffusion-em": {"iterations": 15},
+    "blind-dps": {"step": "normalised", "sparsity": None, "kernel_prior": "mixture"},
+    "diffusion-em": {"form": "fast", "particles": 32, "iterations": 15},
 }
 """The options of each method, and their defaults; None has none, or leaves it to the method."""
 
@@ -101,11 +101,17 @@ class GuidanceSection(Section):
         default=None, description="Of monte-carlo: draws of x_0 given x_t at each level."
     )
     particles: Annotated[int, Field(ge=2, le=100_000)] | None = Field(
-        default=None, description="Of smc: particles behind each sample. Exact as they grow, costly as they do."
+        default=None,
+        description="Of smc: particles behind each sample; exact as they grow, costly as they do. Of diffusion-em: "
+        "samples that the parameters are estimated from.",
+    )
+    form: Literal["fast", "plain"] | None = Field(
+        default=None,
+        description="Of diffusion-em: parameters are updated along one diffusion (fast), or after whole ones (plain).",
     )
     iterations: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None,
-        description="Of daps: Langevin steps a level. Of gradient-search: steps. Of diffusion-em: rounds.",
+        description="Of daps: Langevin steps a level. Of gradient-search: steps. Of diffusion-em: rounds, if plain.",
     )
     loss: Annotated[str, LOSSES] | None = Field(
         default=None,

@@ -104,7 +104,7 @@ def _operator(section: Section, grid: Grid, device: str | torch.device) -> Field
     if isinstance(section, MaskSection):
         return getattr(Mask, section.seen)(grid, section.x, section.y, device=device)
     assert isinstance(section, TomographySection)
-    angles = np.arange(section.angles) * np.pi / section.angles
+    angles = np.arange(section.angles) * 180 / section.angles
     return ParallelBeam(grid, angles, section.rays, device=device)
 
 

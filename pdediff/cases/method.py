@@ -91,6 +91,11 @@ class Proximal:
         """One at each level; a Jacobian's products, backward passes through the network, are not counted."""
         return self.levels
 
+    @property
+    def solves(self) -> int:
+        """Of the problem's physics."""
+        return self.problem.physics.solves
+
     def __call__(self, generators: Generators, progress: Progress) -> Tensor:
         """See `renoise`."""
         prior, likelihood, physics = self.problem.prior, self.problem.observed, self.problem.physics
@@ -139,6 +144,11 @@ class Guided:
     def evaluations(self) -> int:
         """As many as the sampler makes, on the levels that it visits."""
         return self.sampler.evaluations(len(self._times()))
+
+    @property
+    def solves(self) -> int:
+        """Of the problem's physics."""
+        return self.problem.physics.solves
 
     def __call__(self, generators: Generators, progress: Progress) -> Tensor:
         """From the start down the ladder."""
@@ -193,6 +203,11 @@ class Loop:
         object.__setattr__(self, "levels", self.sampler.levels)
         object.__setattr__(self, "evaluations", self.sampler.evaluations)
 
+    @property
+    def solves(self) -> int:
+        """Of the problem's physics."""
+        return self.problem.physics.solves
+
     def __call__(self, generators: Generators, progress: Progress) -> Tensor:
         """See the sampler."""
         return self.sampler(generators, progress)
@@ -212,7 +227,7 @@ def build_method(case: Case, problem: Problem, device: str | torch.device = "cpu
     if guidance.method == "blind-dps":
         return build_blind_dps(case, problem, guidance.levels or LADDER[guidance.accuracy], device)
     if guidance.method == "diffusion-em":
-        return build_diffusion_em(case, problem, short, device)
+        return build_diffusion_em(case, problem, _annealing(guidance), device)
     if guidance.method == "smc":
         return Loop(
             problem, TwistedSMC(denoiser, likelihood, guidance.particles or 1, levels=short, device=str(device))
@@ -229,10 +244,13 @@ def build_method(case: Case, problem: Problem, device: str | torch.device = "cpu
     return _guided(case, problem, device)
 
 
-def _proximal(guidance: GuidanceSection, problem: Problem, device: torch.device) -> Proximal:
+def _annealing(guidance: GuidanceSection) -> Annealing:
     annealing = ACCURACY[guidance.accuracy]
-    if guidance.levels is not None:
-        annealing = replace(annealing, levels=guidance.levels)
+    return annealing if guidance.levels is None else replace(annealing, levels=guidance.levels)
+
+
+def _proximal(guidance: GuidanceSection, problem: Problem, device: torch.device) -> Proximal:
+    annealing = _annealing(guidance)
     if guidance.covariance == "jacobian":  # gives the mean of x_0 | x_t, y, which is what ancestral sampling asks for
         annealing = replace(annealing, covariance="jacobian", perturb=False, churn=1.0)
     return Proximal(problem, annealing, device)

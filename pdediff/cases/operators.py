@@ -46,8 +46,13 @@ class TomographySection(Section):
     """Integrals along parallel lines, at several angles."""
 
     kind: Annotated[str, OPERATORS] = Field(description="tomography")
-    angles: int = Field(ge=1, le=2000, description="Number of directions, evenly over 180°.")
-    rays: int = Field(ge=1, le=5000, description="Lines of each direction, evenly across the domain.")
+    angles: int = Field(ge=1, le=2000, description="Number of directions, evenly over 180°, the first along x.")
+    rays: int = Field(
+        ge=1,
+        le=5000,
+        description="Lines of each direction, evenly across the domain's diagonal; those that miss the domain are left "
+        "out.",
+    )
 
 
 KINDS: dict[str, type[Section]] = {

@@ -22,6 +22,7 @@ class Outcome:
     x_0: samples (B, D) of the problem's x_0.
     fields: further fields (B, ny, nx), by name, such as a kernel.
     parameters: what was inferred along (B,), by name.
+    predicted: noise-free data (B, m), if they are not what the problem's instruments see of x_0.
 
     """
 
@@ -29,6 +30,7 @@ class Outcome:
     x_0: Tensor
     fields: dict[str, Tensor] = field(default_factory=dict)
     parameters: dict[str, Tensor] = field(default_factory=dict)
+    predicted: Tensor | None = None
 
 
 class Method(Protocol):
@@ -42,6 +44,11 @@ class Method(Protocol):
     @property
     def evaluations(self) -> int:
         """Network evaluations a sample."""
+        ...
+
+    @property
+    def solves(self) -> int:
+        """Solutions of the equation that were computed so far."""
         ...
 
     def __call__(self, generators: Generators, progress: Progress) -> Tensor:

@@ -133,7 +133,7 @@ def _gaussian(prior: GaussianPrior, grid: Grid, schedule: Schedule) -> PriorMode
         denoiser: Denoiser = GaussianDenoiser(field.torus, space, schedule=schedule)
         return PriorModel(denoiser, parametrisations.Shifted(mean, field.torus.shape), None, law, phases=None)
     assert prior.windows.shape is not None  # checked when the case was loaded
-    window = _dense(prior.variogram, grid, prior.windows.shape)
+    window = dense_field(prior.variogram, grid, prior.windows.shape)
     small = GaussianDenoiser(window, FunctionSpace(("a",), window.shape, grid.cell_area), schedule=schedule)
     denoiser = WindowedDenoiser(small, grid.shape, prior.windows.overlap)
     return PriorModel(denoiser, parametrisations.Shifted(mean, grid.shape), None, law, phases=None)
@@ -146,7 +146,7 @@ def _mixture(prior: MixturePrior, grid: Grid, schedule: Schedule) -> PriorModel:
     weights = tuple(component.weight for component in components)
     mixture = GaussianMixtureDenoiser(
         tuple(
-            GaussianDenoiser(_dense(c.variogram, grid, grid.shape), space, mean=c.mean, schedule=schedule)
+            GaussianDenoiser(dense_field(c.variogram, grid, grid.shape), space, mean=c.mean, schedule=schedule)
             for c in components
         ),
         torch.tensor(weights, dtype=torch.float64),
@@ -165,7 +165,7 @@ def _mixture(prior: MixturePrior, grid: Grid, schedule: Schedule) -> PriorModel:
     return PriorModel(denoiser, shift, None, law, phases=None)
 
 
-def _dense(variogram: VariogramSection, grid: Grid, shape: tuple[int, int]) -> DenseField:
+def dense_field(variogram: VariogramSection, grid: Grid, shape: tuple[int, int]) -> DenseField:
     """A variogram on a few cells of the grid, by eigenvectors."""
     (ny, nx), (x, y) = shape, (grid.x[0], grid.y[0])
     return dense_variogram(variogram.build(), Grid(shape, (x, x + nx * grid.dx), (y, y + ny * grid.dy), grid.unit))

@@ -8,6 +8,7 @@ where beyond the walls the field is its mirror image (a zero normal derivative),
 transform of the field, extended by p cells on each side if it is mirrored: the sum is exact, and so are the adjoints.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -140,6 +141,8 @@ class BlindConvolution:
     value: y (ny, nx), in the field's unit.
     sigma: standard deviation of the noise, a number or (ny, nx), in the field's unit.
     kernel_scale: k/z, positive.
+    field: the field (B, ny, nx) of the first part of x_0 (B, D_x), such as `Physics.coefficient`; its values themselves
+        by default.
 
     Raises
     ------
@@ -148,13 +151,18 @@ class BlindConvolution:
     """
 
     def __init__(
-        self, convolution: Convolution, value: Tensor, sigma: float | Tensor, kernel_scale: float = KERNEL_SCALE
+        self,
+        convolution: Convolution,
+        value: Tensor,
+        sigma: float | Tensor,
+        kernel_scale: float = KERNEL_SCALE,
+        field: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if tuple(value.shape) != convolution.shape:
             raise ValueError(f"data of shape {tuple(value.shape)} for a field of shape {convolution.shape}")
-        if not bool((torch.as_tensor(sigma) > 0).all()) or not kernel_scale > 0:
+        if not (bool((torch.as_tensor(sigma) > 0).all()) and kernel_scale > 0):
             raise ValueError(f"sigma and the kernel's scale must be positive, not {sigma} and {kernel_scale}")
-        self.convolution, self.value, self.kernel_scale = convolution, value, kernel_scale
+        self.convolution, self.value, self.kernel_scale, self.field = convolution, value, kernel_scale, field
         self.sigma = torch.as_tensor(sigma, dtype=torch.float64)
 
     @property
@@ -168,16 +176,27 @@ class BlindConvolution:
         return FunctionSpace(("k",), (self.convolution.size, self.convolution.size))
 
     def split(self, x_0: Tensor) -> tuple[Tensor, Tensor]:
-        """Field (B, ny, nx) and kernel (B, K, K) of the unknowns x_0 (B, ny·nx + K²)."""
+        """Field (B, ny, nx) and kernel (B, K, K) of the unknowns x_0 (B, D_x + K²)."""
         k = self.convolution.size
-        x, z = x_0.split((self.size, k * k), dim=-1)
-        return x.unflatten(-1, self.convolution.shape), self.kernel_scale * z.unflatten(-1, (k, k))
+        x, z = x_0[..., : -k * k], x_0[..., -k * k :]
+        field = x.unflatten(-1, self.convolution.shape) if self.field is None else self.field(x)
+        return field, self.kernel_scale * z.unflatten(-1, (k, k))
 
     def misfit(self, x_0: Tensor) -> Tensor:
-        """(k * x − y)/sigma of x_0 (B, ny·nx + K²): (B, ny·nx), differentiable."""
+        """(k * x − y)/sigma of x_0 (B, D_x + K²): (B, ny·nx), differentiable."""
         blurred = self.convolution(*self.split(x_0))
         return ((blurred - self.value.to(blurred)) / self.sigma.to(blurred)).flatten(1)
 
     def log_prob(self, x_0: Tensor) -> Tensor:
-        """−½ ‖(k * x − y)/sigma‖² of x_0 (B, ny·nx + K²): (B,), differentiable."""
+        """−½ ‖(k * x − y)/sigma‖² of x_0 (B, D_x + K²): (B,), differentiable."""
         return -0.5 * self.misfit(x_0).square().sum(dim=-1)
+
+
+def kernel_width(k: Tensor) -> Tensor:
+    """√(½ Σ_j k_j |j − j̄|²) in cells, j̄ the centre of mass: the width of a Gaussian kernel. (B, K, K) -> (B,)."""
+    j = torch.arange(k.shape[-1], dtype=k.dtype, device=k.device)
+    variances = []
+    for profile in (k.sum(dim=-1), k.sum(dim=-2)):
+        centre = (profile * j).sum(dim=-1, keepdim=True)
+        variances.append((profile * (j - centre).square()).sum(dim=-1))
+    return (0.5 * (variances[0] + variances[1])).sqrt()

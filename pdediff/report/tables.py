@@ -67,7 +67,22 @@ def metrics_rows(summary: Mapping[str, Any]) -> Rows:
         return None if value is None else show(value)
 
     names = [str(summary["case"])] if len(variants) == 1 else list(variants)
-    return [["", *names], *_filled(list(variants.values()), cell)]
+    return [["", *names], *_filled(list(variants.values()), cell), *_inferred(list(variants.values()))]
+
+
+def _inferred(variants: Sequence[Mapping[str, Any]]) -> Rows:
+    """A row for each parameter that was inferred along: mean ± standard deviation, beside its true value."""
+    columns = [variant.get("parameters") or {} for variant in variants]
+    rows = []
+    for name in dict.fromkeys(name for column in columns for name in column):
+        truth = next((column[name]["truth"] for column in columns if name in column), None)
+        known = "" if truth is None else f" (truth {number(truth)})"
+        cells = [
+            with_error(column[name]["mean"], column[name]["sd"], number) if name in column else "–"
+            for column in columns
+        ]
+        rows.append([f"{name}, inferred{known}", *cells])
+    return rows
 
 
 def averages_rows(summary: Mapping[str, Any]) -> Rows:

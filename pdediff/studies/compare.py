@@ -125,10 +125,10 @@ def chosen(case: Case, only: Collection[str]) -> Collection[str]:
 
 def check_data(case: Case, variants: dict[str, Case]) -> None:
     """Raise InputError, with the variant and its keys, unless every variant has the truth and the data of the case."""
-    own = {section: case.resolved()[section] for section in DATA_SECTIONS}
+    own = {section: case.resolved().get(section) for section in DATA_SECTIONS}
     data: dict[str, np.ndarray] = {}
     for name, variant in variants.items():
-        changes = difference(own, {section: variant.resolved()[section] for section in DATA_SECTIONS})
+        changes = difference(own, {section: variant.resolved().get(section) for section in DATA_SECTIONS})
         if not changes:
             continue
         data = data or _data(case)

@@ -83,9 +83,7 @@ def draw_samples(case: Case, problem: Problem, folder: Path, device: str, progre
             what = f"samples {indices[0] + 1}–{indices[-1] + 1} of {n}"
             progress(before * count + level * len(indices), n * count, what)
 
-        arrays = _draw_batch(problem, method, Generators(case.sampling.seed, indices), on_level) | {
-            "index": np.array(indices)
-        }
+        arrays = _draw_batch(method, Generators(case.sampling.seed, indices), on_level) | {"index": np.array(indices)}
         with replacing(folder / f"batch-{indices[0]:06d}.safetensors") as part:
             part.write_bytes(save(arrays, mark))
         done |= _rows(arrays)
@@ -120,11 +118,9 @@ def _rows(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
     return {int(i): {name: values[k] for name, values in arrays.items()} for k, i in enumerate(arrays["index"])}
 
 
-def _draw_batch(
-    problem: Problem, method: Method, generators: Generators, on_level: Callable[[int, int], None]
-) -> dict[str, np.ndarray]:
+def _draw_batch(method: Method, generators: Generators, on_level: Callable[[int, int], None]) -> dict[str, np.ndarray]:
     """A sample for each generator: the arrays of `Samples`, those of one kind as KIND/NAME."""
-    started, solves = time.perf_counter(), problem.physics.solves
+    started, solves = time.perf_counter(), method.solves
     with torch.no_grad():  # inference mode would forbid gradients through the network to those who want them
         try:
             outcome = _outcome(method.outcome(method(generators, on_level)))
@@ -135,7 +131,7 @@ def _draw_batch(
     return arrays | {
         "seconds": np.full(count, (time.perf_counter() - started) / count),
         "network_evaluations": np.full(count, method.evaluations),
-        "pde_solves": np.full(count, (problem.physics.solves - solves) / count),
+        "pde_solves": np.full(count, (method.solves - solves) / count),
     }
 
 
@@ -155,7 +151,7 @@ def _outcome(outcome: Outcome) -> dict[str, Tensor]:
         {f"fields/{name}": values for name, values in (fields | outcome.fields).items()}
         | {f"parameters/{name}": values for name, values in outcome.parameters.items()}
         | {
-            "predicted": observed.read(physics.frame(**fields)),
+            "predicted": observed.read(physics.frame(**fields)) if outcome.predicted is None else outcome.predicted,
             "relative_residual": torch.full_like(fields["a"][:, 0, 0], torch.nan) if residual is None else residual,
         }
     )

@@ -29,6 +29,9 @@ HELD_OUT_RATIOS = (0.5, 1.25, 3.2, 8.0, 20.0, 50.0)  # noise-to-signal ratios at
 HELD_OUT_CELLS = (50, 200, 500)
 
 
+NOISE = NoiseLevels(mean=1.4, sd=1.5)  # higher than the prior's own: at small ones the field says more than any sensor
+
+
 class Sensors(BaseModel):
     """Maps of observed cells: their number is drawn evenly in its logarithm, their places uniformly."""
 
@@ -72,16 +75,29 @@ class ControlRecipe(Recipe):
     sensors: Sensors = Field(default=Sensors(), description="what the branch is told")
 
 
+class ControlPlan(BaseModel):
+    """The recipe file of a branch for a shipped prior, whose law and network it takes over."""
+
+    model_config = Recipe.model_config
+
+    steers: str = Field(description="name of the shipped prior")
+    widths: Widths = Field(default=(32, 64, 64), description="channels of the branch at each level, finest first")
+    sensors: Sensors = Field(default=Sensors(), description="what the branch is told")
+    noise: NoiseLevels = Field(default=NOISE, description="how noise levels are drawn")
+    training: Optimisation = Field(description="optimiser settings")
+
+    def recipe(self, card: dict[str, Any]) -> ControlRecipe:
+        """The recipe, for the prior of a card."""
+        return recipe_for(card, self.training, self.noise, widths=self.widths, sensors=self.sensors)
+
+
 def recipe_for(
     card: dict[str, Any],
     training: Optimisation,
-    noise: NoiseLevels = NoiseLevels(mean=1.4, sd=1.5),  # noqa: B008
+    noise: NoiseLevels = NOISE,
     **settings: Any,
 ) -> ControlRecipe:
-    """The recipe of a branch for the prior of a card; `settings` are `widths` and `sensors`.
-
-    Noise levels are higher than the prior's own: at small ones the field says more than any sensor.
-    """
+    """The recipe of a branch for the prior of a card; `settings` are `widths` and `sensors`."""
     shared = {key: card[key] for key in ("law", "solution", "network") if key in card}
     prior = Frozen(name=card["name"], sha256=card["sha256"])
     return ControlRecipe(**shared, prior=prior, training=training, noise=noise, **settings)
@@ -135,7 +151,7 @@ def train_control(
         x_0 = functions.draw(count, generator)
         return torch.cat([x_0, recipe.sensors.draw(x_0, generator)], dim=1)
 
-    training = Training(recipe, SensorTask(ControlledDenoiser(quick, branch)), draw, folder)  # type: ignore[arg-type]
+    training = Training(recipe, SensorTask(ControlledDenoiser(quick, branch)), draw, folder)
     if not training.run(progress, stop):
         return None
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)

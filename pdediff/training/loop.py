@@ -10,13 +10,13 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
-from pdediff.denoisers.grid_operator import GridOperatorDenoiser
 from pdediff.solvers.errors import ConvergenceError, InputError
 from pdediff.solvers.files import replacing
 from pdediff.training.ema import ExponentialAverage
@@ -27,6 +27,19 @@ Progress = Callable[[int, int, float], None]  # step, steps, smoothed loss
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for every parameter
 
 
+class Learner(Protocol):
+    """What is trained: a network, and the loss that it is to lower. A denoiser, or one with a part that learns."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What moves."""
+        ...
+
+    def loss(self, x_0: Tensor, g: Tensor, s: Tensor, /) -> Tensor:
+        """Loss (B,) of functions x_0 and white noise g (B, channels, ny, nx) at noise-to-signal ratios s (B,)."""
+        ...
+
+
 class Training:
     """One training run in a folder: `state.json`, the `state-STEP.safetensors` that it names, and `loss.csv`.
 
@@ -35,7 +48,7 @@ class Training:
     Parameters
     ----------
     recipe: what to train.
-    denoiser: the denoiser whose network is trained, on the device to train on.
+    denoiser: what is trained, on the device to train on.
     draw: `draw(count, generator) -> x_0` of shape (count, channels, ny, nx), on the generator's device.
     folder: where checkpoints go; an existing checkpoint of the same recipe is continued.
 
@@ -48,7 +61,7 @@ class Training:
     def __init__(
         self,
         recipe: Recipe,
-        denoiser: GridOperatorDenoiser,
+        denoiser: Learner,
         draw: Callable[[int, torch.Generator], Tensor],
         folder: Path,
     ) -> None:

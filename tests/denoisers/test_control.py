@@ -1,15 +1,24 @@
 """A branch on a frozen denoiser: nothing before training, only the branch in training, files that find their prior."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+import pdediff.priors
 from pdediff.denoisers import control_weights, weights
 from pdediff.denoisers.control import ControlBranch, ControlledDenoiser, sensor_map
 from pdediff.denoisers.unet import UNet
 from pdediff.guidance.classifier_free import ClassifierFree
+from pdediff.noise import Generators
+from pdediff.samplers.base import pure_noise
+from pdediff.samplers.ddim import DDIM
+from pdediff.schedules import levels
 from pdediff.solvers.errors import InputError
+from pdediff.training.control import Sensors
+from pdediff.training.functions import law_of
+from pdediff.training.recipe import TwoPhase
 
 CARD = {
     "name": "prior",
@@ -140,6 +149,45 @@ def test_sensor_map():
     values[0, 0, 1, 0], mask[0, 0, 1, 0] = 0.3, True
     expected = torch.tensor([[[[0.0, 0.0], [0.3, 0.0]], [[0.0, 0.0], [1.0, 0.0]]]])
     assert torch.equal(sensor_map(values, mask), expected)
+
+
+PRIOR = Path(pdediff.priors.__file__).parent / "two-phase-64.json"
+SHIPPED = PRIOR.parent / "control" / "two-phase-64-control.json"
+
+
+def shipped(count, cells):
+    """The shipped branch, functions of its law (count, 1, 64, 64), and what so many sensors say of them."""
+    denoiser, card = control_weights.load(SHIPPED, PRIOR)
+    law = law_of(TwoPhase(**json.loads(PRIOR.read_text())["law"]))
+    generator = torch.Generator().manual_seed(12345)
+    x_0 = law.sample_x(count, generator)[:, None]
+    return denoiser, x_0, Sensors(**card["sensors"]).observe(x_0, cells, generator)
+
+
+def test_the_shipped_branch():
+    """Given 500 cells of 4096, the mean square error at s = 8 is less than half the prior's (its card: 0.11, 0.36)."""
+    denoiser, x_0, condition = shipped(4, 500)
+    alpha_t, sigma_t = denoiser.schedule(8.0)
+    x_t = alpha_t * x_0.flatten(1) + sigma_t * normal(4, 4096, seed=7)
+    given, free = (denoiser(x_t, 8.0, condition=c) - x_0.flatten(1) for c in (condition, None))
+    assert float(given.square().mean()) < 0.5 * float(free.square().mean())
+
+
+@pytest.mark.slow
+def test_samples_of_the_shipped_branch():
+    """16 ancestral samples of 40 levels, given 500 cells read with noise 0.05: 4.3 % wrong cells (± 0.5); without data
+    the prior's are wrong in about half, and what the sensors say is met in all but 1.4 % of their cells.
+    """
+    denoiser, x_0, condition = shipped(16, 500)
+    times = levels(denoiser.schedule, denoiser.noise_range[1], denoiser.noise_range[0], 40)
+    wrong = {}
+    for name, mean in (("given", ClassifierFree(denoiser, condition)), ("free", denoiser)):
+        generators = Generators(7, range(16))
+        z = DDIM(eta=1.0)(mean, pure_noise(mean, times[0], generators), times, generators).view_as(x_0)
+        wrong[name] = (z > 0) != (x_0 > 0)
+    assert float(wrong["given"].float().mean()) < 0.06
+    assert float(wrong["free"].float().mean()) > 0.35
+    assert float(wrong["given"][condition[:, 1:] > 0].float().mean()) < 0.025
 
 
 @pytest.fixture
