@@ -99,11 +99,11 @@ def _seeded(section: Node | None, seed: int, where: str) -> Node:
 
 
 def _seeded_sensors(sensors: Node, first: int, where: str) -> Node:
-    """The groups with their seeds; groups at given points have none."""
+    """The groups with their seeds; groups at given points, or with an operator, have none."""
     if isinstance(sensors.value, tuple):
         groups = (_seeded_sensors(group, first + k, where) for k, group in enumerate(sensors.value))
         return Node(tuple(groups), sensors.where)
-    if isinstance(sensors.value, dict) and "points" in sensors.value:
+    if isinstance(sensors.value, dict) and {"points", "operator"} & sensors.value.keys():
         return sensors
     return _seeded(sensors, first, where)
 

@@ -30,14 +30,17 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from pdediff.denoisers.base import Denoiser
+from pdediff.denoisers.base import Denoiser, ErrorLaw
+from pdediff.guidance.base import inside
 from pdediff.guidance.maximise import maximise
+from pdediff.guidance.proximal import Sensitivities, proximal_step
 from pdediff.guidance.renoise import Annealing, renoise
 from pdediff.likelihoods.base import LeastSquares, LinearisedMisfit
 from pdediff.noise import Generators
+from pdediff.schedules import levels
 
 FIRST = 2**31  # number of the first particle: no sample of a run has it
-GROW,SHRINK,LONGEST = 2.0,0.5,1000.0
+LONGEST = 64.0  # of an extrapolation, in steps
 
 Theta = Mapping[str, float]
 Draw = Callable[[LeastSquares, Generators], Tensor]
@@ -125,10 +128,7 @@ class DiffusionEM:
     def estimate(self) -> Estimate:
         """theta, from particles whose noise is no draw's; computed once."""
         path = self._fast() if self.form == "fast" else self._plain()
-        tail = path[len(path) // 2 :] if self.form == "fast" else path[-1:]
-        coordinates = [_encode(self.family, theta) for theta in tail]
-        mean = {name: sum(c[name] for c in coordinates) / len(tail) for name in coordinates[0]}
-        return Estimate(_decode(self.family, mean), path)
+        return Estimate(dict(path[-1]), path)
 
     def __call__(
         self, generators: Generators, progress: Callable[[int, int], None] = lambda level, count: None
@@ -148,74 +148,86 @@ class DiffusionEM:
         return Generators(self.seed, range(FIRST, FIRST + self.particles))
 
     def _plain(self) -> list[Theta]:
-        """An E step with the same noise, an M step."""
-        path, st = [self.family.start], {}
+        """E and M steps, with the same noise in every E step; after every two of them an extrapolation."""
+        path, cycle = [self.family.start], [self.family.start]
         for _ in range(self.iterations):
-            target = m_step(self.family, self._draw(path[-1], self._particles()), path[-1])
-            path.append(accelerate(self.family, path, target, st))
+            x = self._draw(cycle[-1], self._particles())
+
+            def expected(theta: Theta, x: Tensor = x) -> Tensor:
+                return self.family(theta).log_prob(x)
+
+            cycle.append(m_step(self.family, expected, cycle[-1]))
+            path.append(cycle[-1])
+            if len(cycle) == 3:
+                cycle = [_extrapolate(self.family, *cycle)]
         return path
 
     def _fast(self) -> list[Theta]:
-        """An M step at each level of one diffusion."""
-        learning = Learning(self.family, [self.family.start])
-        renoise(self.denoiser, learning, self._particles(), self.annealing, device=self.device)
-        return learning.path
+        """One diffusion of all particles; at each level an M step, a draw of x_0 | x_t, y, and noise of the next."""
+        denoiser, family, generators = self.denoiser, self.family, self._particles()
+        space, inner, path = denoiser.space, self.annealing.inner, [self.family.start]
+
+        def white(size: int) -> Tensor:
+            return generators.normal(size, device=torch.device(self.device))
+
+        def noise() -> Tensor:
+            return space.noise.sample(generators, space.dimension, torch.float32, torch.device(self.device))
+
+        s_min, s_max = denoiser.noise_range
+        times = levels(denoiser.schedule, s_max, s_min, self.iterations, self.annealing.rho).tolist()
+        z = None
+        for t in times:
+            alpha_t, sigma_t = denoiser.schedule(t)
+            x_t = sigma_t * noise() if z is None else alpha_t * z + sigma_t * noise()
+            x_0 = denoiser(x_t, t)
+            law = denoiser.error_law(x_0, t)
+            about = inside(denoiser, x_0 if z is None else z)
+
+            def evidence(theta: Theta) -> Tensor:
+                return log_evidence(family(theta).linearise(about, inner.solve_tolerance), law, x_0 - about)
+
+            path.append(m_step(family, evidence, path[-1]))
+            misfit = family(path[-1]).linearise(about, inner.solve_tolerance)
+            z_0 = x_0 + law.root(white(law.dimension))
+            precondition = Sensitivities(misfit).preconditioner(law)
+            z = proximal_step(z_0, law, misfit, about, white(misfit.residual.shape[1]), inner, precondition)
+        return path
 
 
-@dataclass(frozen=True)
-class Learning:
-    """A likelihood that takes an M step whenever it is linearised anew: at each level, about the draws of the last.
-
-    Parameters
-    ----------
-    family: the likelihoods.
-    path: values of theta so far, the current one last; grows.
-
-    """
-
-    family: Family
-    path: list[Theta]
-    st: dict = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Number of data m."""
-        return self.family(self.path[-1]).size
-
-    @property
-    def linear(self) -> bool:
-        """Whether the misfit is linear in x_0, for any theta."""
-        return self.family(self.path[-1]).linear
-
-    def linearise(self, zeta: Tensor, tolerance: float, near: Any = None) -> LinearisedMisfit:
-        """The misfit for the theta that suits the draws x_0 = zeta (P, D) best; the first ones know nothing yet."""
-        if near is not None:
-            self.path.append(accelerate(self.family, self.path, m_step(self.family, zeta, self.path[-1]), self.st))
-        return self.family(self.path[-1]).linearise(zeta, tolerance, near)
+def log_evidence(misfit: LinearisedMisfit, law: ErrorLaw, step: Tensor) -> Tensor:
+    """log N(y; F(x̂_0), I + J C Jᵀ) without its 2π, of data linearised about z̄ = x̂_0 − step (B, D): (B,)."""
+    spread = law.root_transposed(Sensitivities(misfit).rows).transpose(0, 1)
+    matrix = (spread @ spread.mT).double()
+    matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    factor = torch.linalg.cholesky(matrix)
+    residual = (misfit.residual + misfit.tangent(step)).double()[..., None]
+    white = torch.linalg.solve_triangular(factor, residual, upper=False)[..., 0]
+    return -0.5 * white.square().sum(dim=-1) - factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
 
 
-def m_step(family: Family, x: Tensor, theta: Theta) -> dict[str, float]:
-    """argmax of the mean of log p(y | x_i; theta) over draws x (P, D), plus log p(theta); begins at theta."""
+def m_step(family: Family, log_prob: Callable[[Theta], Tensor], theta: Theta) -> dict[str, float]:
+    """argmax over theta of the mean of log_prob(theta) over particles (P,), plus log p(theta); begins at theta."""
 
     def objective(coordinates: dict[str, float]) -> float:
         candidate = _decode(family, coordinates)
-        return float(family(candidate).log_prob(x).double().mean()) + family.log_prior(candidate)
+        return float(log_prob(candidate).double().mean()) + family.log_prior(candidate)
 
     return _decode(family, maximise(objective, _encode(family, theta), _box(family)))
 
 
-def accelerate(family: Family, path: list[Theta], target: Theta, stretch: dict[str, float]) -> dict[str, float]:
-    x, y = _encode(family, path[-1]), _encode(family, target)
+def _extrapolate(family: Family, first: Theta, second: Theta, third: Theta) -> dict[str, float]:
+    """SQUAREM: with r = x_1 − x_0 and v = x_2 − x_1 − r, the point x_0 + 2a r + a² v, a = ‖r‖/‖v‖, inside the bounds.
+
+    For one parameter and a map x ↦ c + q x this is its fixed point. a is between 1, which is x_2, and `LONGEST`.
+    """
+    x_0, x_1, x_2 = (_encode(family, theta) for theta in (first, second, third))
+    r = {name: x_1[name] - x_0[name] for name in x_0}
+    v = {name: x_2[name] - x_1[name] - r[name] for name in x_0}
+    lengths = [sum(value**2 for value in step.values()) ** 0.5 for step in (r, v)]
+    a = min(max(lengths[0] / max(lengths[1], 1e-300), 1.0), LONGEST)
     box = _box(family)
-    new = {}
-    for name in x:
-        step = y[name] - x[name]
-        old = stretch.get(name)
-        w = 1.0 if old is None else (old[0] * GROW if old[1] * step > 0 else max(old[0] * SHRINK, 1.0))
-        w = min(w, LONGEST)
-        stretch[name] = (w, step)
-        new[name] = min(max(x[name] + w * step, box[name][0]), box[name][1])
-    return _decode(family, new)
+    beyond = {name: x_0[name] + 2 * a * r[name] + a**2 * v[name] for name in x_0}
+    return _decode(family, {name: min(max(value, box[name][0]), box[name][1]) for name, value in beyond.items()})
 
 
 def _encode(family: Family, theta: Theta) -> dict[str, float]:

@@ -89,6 +89,13 @@ def test_every_method_has_a_case():
     assert shown == set(OPTIONS)
 
 
+def test_another_problem_of_an_operator_has_another_truth_and_noise():
+    """`--seed` sets no seed where nothing is placed at random."""
+    case = load_case(METHODS / "proximal.yaml", seed=3)
+    assert case.observations.truth.seed == 3000
+    assert [group.seed for group in case.observations.sensors] == [None, 3011]
+
+
 def test_a_methods_defaults_count_in_its_identity():
     """Writing a default out changes nothing; another value does."""
     plain = load_case(METHODS / "pigdm.yaml").hash
