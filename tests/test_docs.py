@@ -1,4 +1,4 @@
-"""What the documents say: their code runs, every method and sampler of the grammar is in them, and links lead somewhere."""
+"""What the documents say: their code runs, every method and sampler is in them, and links lead somewhere."""
 
 import re
 from pathlib import Path

@@ -93,8 +93,9 @@ def build_blind_dps(case: Case, problem: Problem, levels: int, device: torch.dev
         levels=levels,
         sparsity=case.guidance.sparsity or 0.0,
         device=str(device),
-        **({"lengths": None} if case.guidance.step == "sigma" else {}),
     )
+    if case.guidance.step == "sigma":
+        sampler = replace(sampler, lengths=None)
     if problem.truth:
         true = gaussian_kernel(size, _blur(case).width / grid.dx)
         problem.truth["kernel"] = on_grid(true[None], grid.shape)[0].numpy()

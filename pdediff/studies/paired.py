@@ -170,7 +170,9 @@ def _difference(before: Entry, after: Entry) -> Entry:
         return b - a if isinstance(a, int | float) and isinstance(b, int | float) else None
 
     return {
-        section: {key: less(before[section][key], after[section][key]) for key in after[section]} for section in after
+        section: {key: less(before[section][key], after[section][key]) for key in after[section]}
+        for section in after
+        if section != "parameters"
     }
 
 
@@ -179,7 +181,12 @@ def _means(column: list[Entry], averages: dict[str, dict[str, Any]]) -> Entry:
     means = {
         section: {key: averages.get(section, {}).get(key, {}).get("mean") for key in values}
         for section, values in column[0].items()
+        if section != "parameters"
     }
+    inferred = {
+        name: {"mean": row["mean"], "sd": None, "truth": None} for name, row in averages.get("parameters", {}).items()
+    }
+    means["parameters"] = inferred or None
     tables = [entry["a"]["reliability"] for entry in column if entry["a"]["reliability"] is not None]
     means["a"]["reliability"] = pooled_reliability(tables) if tables else None
     return means

@@ -65,11 +65,16 @@ def repeat(
 
 
 def averaged(entries: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """{section: {metric: {"mean", "standard_error", "count"}}} over problems, without tables and nulls."""
+    """{section: {metric: {"mean", "standard_error", "count"}}} over problems, without tables and nulls.
+
+    Of a parameter that was inferred along, its posterior mean is averaged.
+    """
     table: dict[str, dict[str, Any]] = {}
     for section, metrics in entries[0].items():
-        for name in metrics:
+        for name in metrics or ():
             values = [entry[section][name] for entry in entries]
+            if section == "parameters":
+                values = [value["mean"] for value in values]
             numbers = np.array([v for v in values if isinstance(v, int | float)], dtype=float)
             if len(numbers):
                 error = float(numbers.std(ddof=1) / len(numbers) ** 0.5) if len(numbers) > 1 else None
