@@ -17,7 +17,7 @@ SHORT = {
     "daps": ["guidance.levels=6", "guidance.iterations=4"],
     "smc": ["guidance.levels=12", "guidance.particles=4"],
     "mixture": ["guidance.levels=12", "guidance.particles=4"],
-    "diffusion-em": ["guidance.levels=12", "guidance.particles=4"],
+    "diffusion-em": ["guidance.levels=12", "guidance.particles=2", "guidance.iterations=2"],
     "inversion": ["guidance.levels=30"],
     "langevin": ["guidance.levels=30"],
 }

@@ -19,6 +19,7 @@ from pdediff.cases.messages import validate
 from pdediff.cases.reader import read_yaml
 from pdediff.cli.app import run
 from pdediff.solvers.errors import InputError
+from pdediff.training.control import ControlPlan, is_control
 from pdediff.training.recipe import Recipe
 
 JARGON = ("Traceback", "Errno", "Input should", "<class", "object at 0x", "NoneType", "pydantic", "[type=")
@@ -117,7 +118,11 @@ RECIPES = [
 def refusal(path: Path, command: str) -> str:
     """The message for a recipe that cannot be used; empty for one that can."""
     try:
-        validate(read_yaml(path, "recipe"), Recipe) if command == "train" else load_recipe(str(path))
+        if command == "train":
+            tree = read_yaml(path, "recipe")
+            validate(tree, ControlPlan if is_control(tree.value) else Recipe)
+        else:
+            load_recipe(str(path))
     except InputError as error:
         return f"{error}\n"
     return ""

@@ -1,17 +1,19 @@
 """Every shipped case runs, and gives what its prior promises."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pdediff.cases.files import shipped_card, shipped_priors, shipped_recipe
+from pdediff.cases.files import branch_of, shipped_card, shipped_priors, shipped_recipe
 from pdediff.cases.load import load_case, load_variant
 from pdediff.cases.messages import validate
 from pdediff.cases.reader import read_yaml
 from pdediff.denoisers import weights
 from pdediff.studies.run import run
+from pdediff.training.control import ControlPlan
 from pdediff.training.functions import functions_of
 from pdediff.training.recipe import Recipe
 
@@ -69,3 +71,14 @@ def test_shipped_recipes_make_the_shipped_priors():
         assert {key: card["training"][key] for key in ("steps", "batch", "seed")} == recipe.training.model_dump(
             include={"steps", "batch", "seed"}
         )
+
+
+def test_shipped_branches_are_those_of_their_recipes():
+    """The card of the conditional branch says the prior, the sensors and the training of its recipe."""
+    card = json.loads(branch_of("two-phase-64").read_text())
+    plan = validate(read_yaml(shipped_recipe("two-phase-64-control")), ControlPlan)
+    prior = json.loads(shipped_card(plan.steers).read_text())
+    assert card["prior"] == {"name": plan.steers, "sha256": prior["sha256"]}
+    assert card["branch"]["widths"] == list(plan.widths)
+    assert card["sensors"] == plan.sensors.model_dump()
+    assert card["training"] == plan.training.model_dump() | {"noise": plan.noise.model_dump()}

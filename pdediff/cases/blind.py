@@ -113,7 +113,7 @@ def on_grid(kernel: Tensor, shape: tuple[int, int]) -> Tensor:
 
 def width_of(kernel: Tensor) -> Tensor:
     """Standard deviation along an axis, in cells, of kernels (B, K, K) that sum to one: (B,)."""
-    j = torch.arange(kernel.shape[-1], dtype=kernel.dtype)
+    j = torch.arange(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
     variances = []
     for profile in (kernel.sum(-1), kernel.sum(-2)):
         mean = (profile * j).sum(-1, keepdim=True)
@@ -136,13 +136,19 @@ class Likelihoods:
     problem: Problem
     device: torch.device
     made: dict[tuple[float, ...], GaussianObservations] = field(default_factory=dict)
+    spent: list[int] = field(default_factory=list)
+
+    @property
+    def solves(self) -> int:
+        """Solutions of the equation so far, for any theta."""
+        return sum(self.spent) + sum(likelihood.physics.solves for likelihood in self.made.values())
 
     def __call__(self, theta: Theta) -> GaussianObservations:
         """The likelihood for one theta."""
         key = tuple(theta.values())
         if key not in self.made:
             while len(self.made) > 4:
-                self.made.pop(next(iter(self.made)))
+                self.spent.append(self.made.pop(next(iter(self.made))).physics.solves)
             case, problem = with_parameters(self.case, theta), self.problem
             physics = build_physics(case, problem.prior, problem.grid)
             seeing = instruments(case, problem.grid, self.device)
@@ -208,8 +214,8 @@ class Estimating:
 
     @property
     def solves(self) -> int:
-        """Of the samples, once the parameters are known."""
-        return self.likelihoods(self.sampler.estimate.theta).physics.solves
+        """Of all likelihoods that were made: those of the estimation included."""
+        return self.likelihoods.solves
 
     def __call__(self, generators: Generators, progress: Progress) -> Tensor:
         """One sample for each generator: (B, D)."""
@@ -227,12 +233,15 @@ def build_diffusion_em(case: Case, problem: Problem, annealing: Annealing, devic
     """Diffusion EM for a case; tells the problem of its true parameters, if the truth is synthetic."""
     likelihoods, guidance = Likelihoods(case, problem, device), case.guidance
     bounds = {name: (section.min, section.max) for name, section in (case.infer or {}).items()}
+    assert guidance.form is not None  # the method's own options are filled in
+    assert guidance.particles is not None
+    assert guidance.iterations is not None
     sampler = DiffusionEM(
         problem.prior.denoiser,
         LikelihoodFamily(likelihoods, bounds),
-        guidance.form or "fast",
-        guidance.particles or 1,
-        guidance.iterations or 1,
+        guidance.form,
+        guidance.particles,
+        guidance.iterations,
         case.sampling.seed,
         annealing,
         device=str(device),

@@ -14,7 +14,7 @@ import numpy as np
 from pdediff.cases.case import Case, Origin
 from pdediff.cases.compatibility import check_compatibility
 from pdediff.cases.files import locate, read_card, sha256, shipped_card
-from pdediff.cases.joint import check_joint
+from pdediff.cases.joint import check_joint, fields_of
 from pdediff.cases.observations_file import domain_text, read_observations
 from pdediff.cases.prior import ShippedPrior, WeightsPrior
 from pdediff.cases.reader import Node, Path_
@@ -43,10 +43,10 @@ def check(case: Case, tree: Node, path: Path, lenient: bool = False) -> Origin:
     if card is not None:
         key = "prior.name" if isinstance(case.prior, ShippedPrior) else "prior.weights"
         hashes[key] = sha256(card)
+    content = None if card is None else read_card(card)
     if not lenient:
-        check_joint(case, tree, grid, None if card is None else read_card(card))
+        check_joint(case, tree, grid, content)
     _check_sensors(case, tree, grid)
-    check_compatibility(case, tree, grid)
     measurements = None
     if case.observations.file is not None:
         with _located(tree, ("observations", "file"), name="observations.file"):
@@ -56,6 +56,7 @@ def check(case: Case, tree: Node, path: Path, lenient: bool = False) -> Origin:
         if case.observations.noise is not None and measurements.own_sigma.all():
             raise tree.error(("observations", "noise"), f"observations.noise has no effect: {file} gives every sigma")
         hashes["observations.file"] = sha256(file)
+    check_compatibility(case, tree, grid, measurements, fields_of(case, content))
     return Origin(path, tree, measurements, card, hashes)
 
 

@@ -4,12 +4,16 @@ Closed forms, networks, linear and nonlinear data are not all the same to every 
 here, once, before anything is built.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 
 from pdediff.cases.case import Case
+from pdediff.cases.files import branch_of
 from pdediff.cases.guidance import LINEAR, NEEDS_LEAST_SQUARES
+from pdediff.cases.measurements import Measurements
 from pdediff.cases.operators import AverageSection, BlurSection, MaskSection, TomographySection
-from pdediff.cases.prior import GaussianPrior, LogNormalPrior, MixturePrior, ProductPrior, ShippedPrior, WeightsPrior
+from pdediff.cases.prior import GaussianPrior, MixturePrior, ShippedPrior, WeightsPrior
 from pdediff.cases.reader import Node
 from pdediff.solvers.errors import InputError
 from pdediff.solvers.expressions import Expression
@@ -21,14 +25,19 @@ JOINT = ("proximal", "dps", "monte-carlo", "prior")
 """Methods for physics whose unknowns are not x_0 itself, or that need only log p(y | x_0)."""
 
 
-def check_compatibility(case: Case, tree: Node, grid: Grid) -> None:
-    """Raise a located InputError unless the sections of a case go together."""
-    _check_equation(case, tree)
+def check_compatibility(
+    case: Case, tree: Node, grid: Grid, measurements: Measurements | None, fields: Collection[str]
+) -> None:
+    """Raise a located InputError unless the sections of a case go together.
+
+    `measurements` are the rows of its data file, `fields` those of its prior: a, or a and u.
+    """
+    _check_equation(case, tree, measurements, fields)
     _check_prior(case, tree, grid)
     _check_operators(case, tree, grid)
-    _check_method(case, tree)
-    _check_start(case, tree, grid)
-    _check_infer(case, tree)
+    _check_method(case, tree, "u" in fields)
+    _check_start(case, tree, grid, "u" in fields)
+    _check_infer(case, tree, grid)
 
 
 def is_linear(case: Case) -> bool:
@@ -36,15 +45,15 @@ def is_linear(case: Case) -> bool:
     return case.pde == "none" and isinstance(case.prior, GaussianPrior | MixturePrior)
 
 
-def _check_equation(case: Case, tree: Node) -> None:
+def _check_equation(case: Case, tree: Node, measurements: Measurements | None, fields: Collection[str]) -> None:
     if case.pde == "none":
         if case.physics.kind != "none":
             raise tree.error(
                 ("physics",), f"physics: {case.physics.kind} has no meaning without an equation; pde is none"
             )
-        if isinstance(case.prior, ProductPrior):
+        if "u" in fields:
             raise tree.error(("prior",), "prior: without an equation there is only a; give its law alone")
-        if case.measurements is not None and (case.measurements.field != "a").any():
+        if measurements is not None and (measurements.field != "a").any():
             raise tree.error(
                 ("observations", "file"), "observations.file: without an equation there is only a to measure"
             )
@@ -132,6 +141,8 @@ def _check_mask(section: MaskSection, tree: Node, path: tuple[str | int, ...], n
             raise tree.error((*path, key), f"{name}.{key}: must increase, got [{low:g}, {high:g}]")
     x, y = grid.mesh()
     inside = (section.x[0] <= x) & (x <= section.x[1]) & (section.y[0] <= y) & (y <= section.y[1])
+    if not inside.any():
+        raise tree.error(path, f"{name}: there is no cell centre in the box")
     seen = inside if section.seen == "inside" else ~inside
     if not seen.any():
         raise tree.error(
@@ -139,7 +150,7 @@ def _check_mask(section: MaskSection, tree: Node, path: tuple[str | int, ...], n
         )
 
 
-def _check_method(case: Case, tree: Node) -> None:
+def _check_method(case: Case, tree: Node, is_joint: bool) -> None:
     method, where = case.guidance.method, ("guidance", "method")
     noise = case.observations.noise
     if method in LINEAR and not is_linear(case):
@@ -157,9 +168,7 @@ def _check_method(case: Case, tree: Node) -> None:
             raise tree.error(
                 ("observations", "noise", "law"), "observations.noise.law: poisson counts need a prior of positive a"
             )
-    joint = case.physics.form == "finite-volume" or (
-        case.physics.kind == "solver" and not isinstance(case.prior, LogNormalPrior) and _is_joint(case)
-    )
+    joint = is_joint and (case.physics.form == "finite-volume" or case.physics.kind == "solver")
     if joint and method not in JOINT:
         raise tree.error(
             where,
@@ -170,27 +179,31 @@ def _check_method(case: Case, tree: Node) -> None:
         _check_control(case, tree)
 
 
-def _is_joint(case: Case) -> bool:
-    return isinstance(case.prior, ProductPrior) or (
-        isinstance(case.prior, ShippedPrior) and case.prior.name.endswith("-joint")
-    )
-
-
 def _check_control(case: Case, tree: Node) -> None:
+    where = ("guidance", "method")
     groups = case.observations.sensors or ()
     if not isinstance(case.prior, ShippedPrior) or case.pde != "none":
         raise tree.error(
-            ("guidance", "method"),
-            "guidance.method: control needs a shipped prior with a conditional branch, and pde: none",
+            where, "guidance.method: control needs a shipped prior with a conditional branch, and pde: none"
         )
+    try:
+        branch_of(case.prior.name)
+    except InputError as error:
+        raise tree.error(where, f"guidance.method: {error}") from None
+    if case.prior.windows is not None:
+        raise tree.error(("prior", "windows"), "prior.windows: a conditional branch sees its whole field, not windows")
+    if case.observations.noise is not None and case.observations.noise.law == "poisson":
+        raise tree.error(("observations", "noise"), "observations.noise: control was trained with Gaussian noise")
     if any(group.operator is not None or group.gain != 1 for group in groups):
         raise tree.error(("observations", "sensors"), "observations.sensors: control sees values of a at points only")
 
 
-def _check_start(case: Case, tree: Node, grid: Grid) -> None:
+def _check_start(case: Case, tree: Node, grid: Grid, is_joint: bool) -> None:
     start = case.guidance.start
     if start is None:
         return
+    if is_joint:
+        raise tree.error(("guidance", "start"), "guidance.start: says nothing of u; use a prior of a alone")
     try:
         a = np.broadcast_to(Expression(str(start.a))(*grid.mesh()), grid.shape)
     except InputError as error:
@@ -199,7 +212,7 @@ def _check_start(case: Case, tree: Node, grid: Grid) -> None:
         raise tree.error(("guidance", "start", "a"), "guidance.start.a: must be positive everywhere, as a is")
 
 
-def _check_infer(case: Case, tree: Node) -> None:
+def _check_infer(case: Case, tree: Node, grid: Grid) -> None:
     method, infer = case.guidance.method, case.infer
     if method in ("blind-dps", "diffusion-em") and not infer:
         raise tree.error(
@@ -220,6 +233,11 @@ def _check_infer(case: Case, tree: Node) -> None:
         where = ("infer", name)
         if name == "width" and len(blurs) != 1:
             raise tree.error(where, f"infer.width: needs one blur among the operators, and there are {len(blurs)}")
+        if name == "gain" and len(case.observations.sensors or ()) != 1:
+            raise tree.error(where, "infer.gain: needs exactly one group of sensors, whose gain it is")
+        widest = max(grid.x[1] - grid.x[0], grid.y[1] - grid.y[0])
+        if name == "width" and section.max > widest:
+            raise tree.error((*where, "max"), f"infer.width.max: {section.max:g} is wider than the domain, {widest:g}")
         if name in ("width", "gain") and not section.min > 0:
             raise tree.error((*where, "min"), f"infer.{name}.min: must be positive, got {section.min:g}")
         if name in SIDES and (case.pde == "none" or getattr(case.boundary, name).value is None):
@@ -234,6 +252,10 @@ def _check_infer(case: Case, tree: Node) -> None:
     if method == "blind-dps":
         if not isinstance(case.prior, GaussianPrior) or case.prior.windows is not None:
             raise tree.error(("prior",), "prior: blind-dps needs a gaussian law, without windows")
+        if not np.isclose(grid.dx, grid.dy):
+            raise tree.error(
+                ("grid", "shape"), f"grid.shape: blind-dps needs square cells, not {grid.dx:g} × {grid.dy:g}"
+            )
         _check_dense(tree, ("grid", "shape"), case.grid.shape)
 
 

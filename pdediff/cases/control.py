@@ -1,27 +1,14 @@
 """From a case to the conditional branch of its prior: the sensors as a map that the network has learnt to read."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
-import pdediff.priors
 from pdediff.cases.case import Case
+from pdediff.cases.files import branch_of
 from pdediff.cases.problem import Problem
 from pdediff.denoisers import control_weights
 from pdediff.denoisers.control import sensor_map
 from pdediff.guidance.classifier_free import ClassifierFree
-from pdediff.solvers.errors import InputError
-
-
-def branch_of(name: str) -> Path:
-    """The card of the branch that a shipped prior has. Raises InputError if it has none."""
-    folder = Path(str(pdediff.priors.__file__)).parent / "control"
-    card = folder / f"{name}-control.json"
-    if not card.is_file():
-        having = ", ".join(sorted(path.stem.removesuffix("-control") for path in folder.glob("*.json")))
-        raise InputError(f"prior {name!r} has no conditional branch; priors that have one: {having}")
-    return card
 
 
 def build_control(case: Case, problem: Problem, device: torch.device) -> ClassifierFree:

@@ -77,6 +77,16 @@ def shipped_card(name: str) -> Path:
     return priors[name]
 
 
+def branch_of(name: str) -> Path:
+    """The card of the branch that a shipped prior has. Raises InputError if it has none."""
+    folder = Path(str(pdediff.priors.__file__)).parent / "control"
+    card = folder / f"{name}-control.json"
+    if not card.is_file():
+        having = ", ".join(sorted(path.stem.removesuffix("-control") for path in folder.glob("*.json")))
+        raise InputError(f"prior {name!r} has no conditional branch; priors that have one: {having}")
+    return card
+
+
 def read_card(path: Path) -> dict[str, Any]:
     """The card of trained weights, the JSON file beside them, once the weights are known to be whole.
 

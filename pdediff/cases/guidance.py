@@ -31,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "smc": {"particles": 64},
     "gradient-search": {"iterations": 200},
     "blind-dps": {"step": "normalised", "sparsity": None, "kernel_prior": "mixture"},
-    "diffusion-em": {"form": "fast", "particles": 32, "iterations": 15},
+    "diffusion-em": {"form": "fast", "particles": 8, "iterations": 12},
 }
 """The options of each method, and their defaults; None has none, or leaves it to the method."""
 
@@ -67,12 +67,13 @@ class GuidanceSection(Section):
         default="normal", description="Numbers of noise levels and of inner steps: the only dial of proximal."
     )
     levels: Annotated[int, Field(ge=2, le=100_000)] | None = Field(
-        default=None, description="Number of noise levels, instead of what accuracy says."
+        default=None,
+        description="Number of noise levels, instead of what accuracy says; of the sampler langevin, of its steps too.",
     )
     schedule: Annotated[str, SCHEDULES] | None = Field(
         default=None,
-        description="The noise schedule: functional (default), vp, cosine or ve. Only Euler–Maruyama's steps and the "
-        "places of the levels depend on it.",
+        description="The noise schedule: functional (default), vp, cosine or ve. The noise levels are the same in all; "
+        "only the steps of Euler–Maruyama depend on it.",
     )
     covariance: Literal["measured", "jacobian"] | None = Field(
         default=None,
@@ -80,7 +81,8 @@ class GuidanceSection(Section):
         "Jacobian, which ties the errors of a to those of u; slower, and for physics none only.",
     )
     step: Literal["normalised", "sigma"] | None = Field(
-        default=None, description="Of dps: the paper's step, divided by the misfit (default), or the true sigma's."
+        default=None,
+        description="Of dps and blind-dps: the paper's step, divided by the misfit (default), or the true sigma's.",
     )
     zeta: Positive | None = Field(
         default=None,
@@ -111,7 +113,7 @@ class GuidanceSection(Section):
     )
     iterations: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None,
-        description="Of daps: Langevin steps a level. Of gradient-search: steps. Of diffusion-em: rounds, if plain.",
+        description="Of daps: Langevin steps a level. Of gradient-search: steps. Of diffusion-em: maximisations.",
     )
     loss: Annotated[str, LOSSES] | None = Field(
         default=None,
@@ -136,15 +138,16 @@ class GuidanceSection(Section):
         """The method's own defaults, so that they count in the case's identity."""
         if not isinstance(data, dict):
             return data
-        own = OPTIONS.get(data.get("method", "proximal"))
-        if own is None:
+        method = data.get("method", "proximal")
+        options = OPTIONS.get(dict(METHODS.aliases).get(method, method)) if isinstance(method, str) else None
+        if options is None:
             return data
-        data = {**{key: value for key, value in own.items() if value is not None}, **data}
-        if data.get("step") == "sigma" and data.get("zeta") == own.get("zeta"):
-            data.pop("zeta", None)
-        if "sampler" in data and data["sampler"] not in STOCHASTIC and data.get("eta") == own.get("eta"):
-            data.pop("eta", None)
-        return data
+        own = {key: value for key, value in options.items() if value is not None}
+        if data.get("step") == "sigma":
+            own.pop("zeta", None)
+        if "sampler" in own and data.get("sampler", own["sampler"]) not in STOCHASTIC:
+            own.pop("eta")
+        return {**own, **data}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -157,6 +160,10 @@ class GuidanceSection(Section):
             raise key_error("zeta", "the step of the true sigma has no zeta")
         if self.eta is not None and self.sampler is not None and self.sampler not in STOCHASTIC:
             raise key_error("eta", f"only the sampler ddim has an eta; sampler is {self.sampler!r}")
-        if self.method == "gradient-search" and self.levels is not None:
-            raise key_error("levels", "the gradient search has no noise levels, only iterations")
+        if self.method == "diffusion-em" and (self.iterations or 0) < 2:
+            raise key_error("iterations", "diffusion-em needs at least 2")
+        if self.method == "gradient-search":
+            for key in ("levels", "schedule"):
+                if getattr(self, key) is not None:
+                    raise key_error(key, f"the gradient search has no noise, hence no {key}; only iterations")
         return self

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pdediff.cases.case import Case
-from pdediff.cases.prior import LogNormalPrior, ProductPrior
+from pdediff.cases.prior import GaussianPrior, LogNormalPrior, MixturePrior, ProductPrior
 from pdediff.cases.reader import Node
 from pdediff.likelihoods.scatter import scatter
 from pdediff.solvers.boundary import SIDES
@@ -20,7 +20,7 @@ def check_joint(case: Case, tree: Node, grid: Grid, card: dict[str, Any] | None)
     """Raise a located InputError unless prior, physics and equation go together; `card` is that of a trained prior."""
     if case.pde == "none":
         return
-    fields = _fields(case, card)
+    fields = fields_of(case, card)
     if case.physics.kind != "solver" and "u" not in fields:
         raise tree.error(
             ("physics",),
@@ -60,8 +60,9 @@ def check_joint(case: Case, tree: Node, grid: Grid, card: dict[str, Any] | None)
         _check_equation(case, tree, grid, card)
 
 
-def _fields(case: Case, card: dict[str, Any] | None) -> Sequence[str]:
-    if isinstance(case.prior, LogNormalPrior):
+def fields_of(case: Case, card: dict[str, Any] | None) -> Sequence[str]:
+    """The fields of a case's prior; `card` is that of a trained one."""
+    if isinstance(case.prior, LogNormalPrior | GaussianPrior | MixturePrior):
         return ("a",)
     if isinstance(case.prior, ProductPrior):
         return ("a", "u")

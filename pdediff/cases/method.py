@@ -6,8 +6,8 @@ one that infers parameters along (`cases.blind`).
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from pdediff.guidance.loss import LossGuidance
 from pdediff.guidance.moments import MomentMatching
 from pdediff.guidance.monte_carlo import MonteCarlo
 from pdediff.guidance.pigdm import PiGDM
+from pdediff.guidance.proximal import InnerSolve
 from pdediff.guidance.renoise import ACCURACY, Annealing, renoise
 from pdediff.guidance.twisted_smc import TwistedSMC
 from pdediff.noise import Generators
@@ -45,6 +46,8 @@ from pdediff.samplers.start import levels_below, noised_start
 from pdediff.schedules import levels
 from pdediff.solvers.expressions import Expression
 
+Option = TypeVar("Option")
+
 LADDER = {"fast": 100, "normal": 500, "high": 2000}
 """Noise levels of methods that follow a gradient: each of their steps is explicit, so they need many."""
 
@@ -55,6 +58,9 @@ FINEST = 0.05
 """A sampler's last move is a mean, which loses what varies by less than the noise there. Closed forms go on below their
 range by this factor; networks have not learnt to, and two phases have nothing there to lose."""
 
+STEPS = 1000
+"""Of Langevin dynamics at one level, which needs many."""
+
 SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "ddim": DDIM,
     "ddpm": DDPM,
@@ -62,7 +68,7 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "euler-maruyama": EulerMaruyama,
     "predictor-corrector": PredictorCorrector,
     "annealed-langevin": AnnealedLangevin,
-    "langevin": lambda: Langevin(steps=1000),
+    "langevin": lambda: Langevin(STEPS),
 }
 
 LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -196,12 +202,16 @@ class Loop:
 
     problem: Problem
     sampler: PosteriorSampler
-    levels: int = field(init=False)
-    evaluations: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", self.sampler.levels)
-        object.__setattr__(self, "evaluations", self.sampler.evaluations)
+    @property
+    def levels(self) -> int:
+        """Number of noise levels."""
+        return self.sampler.levels
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a sample."""
+        return self.sampler.evaluations
 
     @property
     def solves(self) -> int:
@@ -230,18 +240,23 @@ def build_method(case: Case, problem: Problem, device: str | torch.device = "cpu
         return build_diffusion_em(case, problem, _annealing(guidance), device)
     if guidance.method == "smc":
         return Loop(
-            problem, TwistedSMC(denoiser, likelihood, guidance.particles or 1, levels=short, device=str(device))
+            problem, TwistedSMC(denoiser, likelihood, _own(guidance.particles), levels=short, device=str(device))
         )
     if guidance.method == "gradient-search":
-        search = GradientSearch(denoiser.space, likelihood, steps=guidance.iterations or 1, device=str(device))
+        search = GradientSearch(denoiser.space, likelihood, steps=_own(guidance.iterations), device=str(device))
         return Loop(problem, search)
     if guidance.method in ("ddrm", "daps"):
         if guidance.method == "ddrm":
-            eta = 0.0 if guidance.eta is None else guidance.eta
-            return Loop(problem, DDRM(denoiser, observed, levels=short, eta=eta, device=str(device)))
-        steps, spread = guidance.iterations or 1, sigma_data(problem)
+            return Loop(problem, DDRM(denoiser, observed, levels=short, eta=_own(guidance.eta), device=str(device)))
+        steps, spread = _own(guidance.iterations), sigma_data(problem)
         return Loop(problem, DAPS(denoiser, observed, short, steps, sigma_data=spread, device=str(device)))
     return _guided(case, problem, device)
+
+
+def _own(option: Option | None) -> Option:
+    """An option that belongs to the method: the case has it, filled in."""
+    assert option is not None
+    return option
 
 
 def _annealing(guidance: GuidanceSection) -> Annealing:
@@ -259,13 +274,20 @@ def _proximal(guidance: GuidanceSection, problem: Problem, device: torch.device)
 def _guided(case: Case, problem: Problem, device: torch.device) -> Guided:
     guidance = case.guidance
     ladder = SHORT_LADDER if guidance.method in ("moments", "diffpir", "pigdm", "control", "prior") else LADDER
-    sampler = SAMPLERS[guidance.sampler or "ddim"]()
+    sampler = SAMPLERS[_own(guidance.sampler)]()
     if isinstance(sampler, DDIM):
-        sampler = DDIM(eta=1.0 if guidance.eta is None else guidance.eta)
+        sampler = DDIM(eta=_own(guidance.eta))
+    elif isinstance(sampler, Langevin) and guidance.levels is not None:
+        sampler = Langevin(guidance.levels)
     condition = _posterior(case, problem, device)
     count = guidance.levels or ladder[guidance.accuracy]
     finest = 1.0 if problem.prior.phases is not None or isinstance(sampler, Langevin) else FINEST
-    return Guided(problem, condition, sampler, count, device, _start(guidance, problem, device), finest)
+    guided = Guided(problem, condition, sampler, count, device, _start(guidance, problem, device), finest)
+    try:
+        guided.evaluations  # noqa: B018 (the levels below the start are counted)
+    except ValueError as error:
+        raise case.origin.tree.error(("guidance", "start", "s"), f"guidance.start.s: {error}") from None
+    return guided
 
 
 def _posterior(case: Case, problem: Problem, device: torch.device) -> Callable[[Generators], ConditionalMean]:
@@ -273,7 +295,7 @@ def _posterior(case: Case, problem: Problem, device: torch.device) -> Callable[[
     guidance, denoiser, likelihood = case.guidance, problem.prior.denoiser, problem.likelihood
     observed = problem.observed
     if guidance.method == "monte-carlo":
-        draws = guidance.draws or 1
+        draws = _own(guidance.draws)
         return lambda generators: MonteCarlo(denoiser, likelihood, generators, draws)
     posterior: ConditionalMean | Denoiser
     if guidance.method == "prior":
@@ -281,14 +303,15 @@ def _posterior(case: Case, problem: Problem, device: torch.device) -> Callable[[
     elif guidance.method == "control":
         posterior = build_control(case, problem, device)
     elif guidance.method == "dps":
-        posterior = DPS(denoiser, likelihood, guidance.step or "normalised", guidance.zeta)
+        posterior = DPS(denoiser, likelihood, _own(guidance.step), guidance.zeta)
     elif guidance.method == "loss":
-        loss = LOSSES[guidance.loss or "squared"]
-        posterior = LossGuidance(denoiser, lambda x_0: loss(observed.misfit(x_0)), guidance.scale or 1.0)
+        loss = LOSSES[_own(guidance.loss)]
+        posterior = LossGuidance(denoiser, lambda x_0: loss(observed.misfit(x_0)), _own(guidance.scale))
     elif guidance.method == "pigdm":
         posterior = PiGDM(denoiser, observed, math.inf)  # r_t = s: no prior is so wide that the step overshoots
     elif guidance.method == "moments":
-        posterior = MomentMatching(denoiser, observed)
+        inner, steps = InnerSolve(iterations=60, reduction=1e-3), 1 if observed.linear else 2
+        posterior = MomentMatching(denoiser, observed, inner, steps)
     else:
         posterior = DiffPIR(denoiser, observed)
     return lambda generators: posterior

@@ -4,16 +4,13 @@
 grid, and every value of the outcome is a datum.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from pdediff.cases.choices import OPERATORS
 from pdediff.cases.section import Interval, Positive, Section, as_tuple
 from pdediff.cases.suggest import nearest
-
-if TYPE_CHECKING:
-    pass
 
 
 class BlurSection(Section):
@@ -69,7 +66,8 @@ def _kind(value: Any) -> str:
         return type(value).__name__
     if not isinstance(value, dict):
         return BlurSection.__name__
-    name = dict(OPERATORS.aliases).get(value.get("kind"), value.get("kind"))
+    kind = value.get("kind")
+    name = dict(OPERATORS.aliases).get(kind, kind) if isinstance(kind, str) else None
     if name in KINDS:
         return KINDS[name].__name__
     own = {section: section.model_fields.keys() - {"kind"} for section in KINDS.values()}

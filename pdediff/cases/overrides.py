@@ -3,7 +3,7 @@
 Changes are made to the tree before it is validated, so a changed case is checked like any other, and whatever is
 wrong with a change is reported at the option or line that made it. They merge as JSON merge patches do (RFC 7386): a
 section merges key by key, null removes a key, anything else replaces. A prior and the condition on a side are
-replaced whole, since their keys exclude each other.
+replaced whole, since their keys exclude each other; another `guidance.method` takes the options of the old one away.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ from pdediff.solvers.errors import InputError
 
 STRIDE = 1000  # between the seeds of consecutive problems
 LARGEST_SEED = 2**32 // STRIDE - 1  # every seed made from it is below 2^32, as a seed must be
+SHARED = ("accuracy", "schedule")  # options of guidance that every method has
 WHOLE = {("prior",), ("physics",), *(("boundary", side) for side in ("left", "right", "bottom", "top"))}
 
 
@@ -21,6 +22,8 @@ def merge(base: Node, patch: Node, path: tuple[str, ...] = ()) -> Node:
     """``base`` changed by ``patch``. A section that loses a key comes from the patch: so does what it then lacks."""
     if not isinstance(patch.value, dict) or not isinstance(base.value, dict) or path in WHOLE:
         return patch
+    if path == ("guidance",) and "method" in patch.value:
+        base = _another_method(base, patch.value["method"])
     merged, where = dict(base.value), base.where
     for key, node in patch.value.items():
         if node.value is None and key in merged:
@@ -31,6 +34,14 @@ def merge(base: Node, patch: Node, path: tuple[str, ...] = ()) -> Node:
         else:
             merged[key] = node
     return Node(merged, where)
+
+
+def _another_method(guidance: Node, method: Node) -> Node:
+    """A section of guidance without the options that belong to its method, if `method` is another one."""
+    own = guidance.value.get("method")
+    if method.value == (own.value if own is not None else "proximal"):
+        return guidance
+    return Node({key: node for key, node in guidance.value.items() if key in SHARED}, guidance.where)
 
 
 def apply_set(tree: Node, option: str) -> Node:
@@ -60,6 +71,8 @@ def _put(node: Node, path: list[str], value: Node, where: str, done: str = "") -
     if not isinstance(node.value, dict):
         what = f"{done} is {shown(node.value)}, which has no key {shown(step)}"
         raise InputError(f"{where}: {what}; set {done}={{…}} instead")
+    if name == "guidance.method" and not rest and value.value is not None:
+        node = _another_method(node, value)
     children = dict(node.value)
     if not rest and value.value is None and step in children:
         del children[step]

@@ -144,23 +144,24 @@ def _mixture(prior: MixturePrior, grid: Grid, schedule: Schedule) -> PriorModel:
     space, names = FunctionSpace(("a",), grid.shape, grid.cell_area), list(prior.components)
     components = prior.components.values()
     weights = tuple(component.weight for component in components)
+    fields = [dense_field(c.variogram, grid, grid.shape) for c in components]
+    laws = tuple(GaussianLaw(field, c.mean) for field, c in zip(fields, components, strict=True))
     mixture = GaussianMixtureDenoiser(
         tuple(
-            GaussianDenoiser(dense_field(c.variogram, grid, grid.shape), space, mean=c.mean, schedule=schedule)
-            for c in components
+            GaussianDenoiser(field, space, mean=c.mean, schedule=schedule)
+            for field, c in zip(fields, components, strict=True)
         ),
         torch.tensor(weights, dtype=torch.float64),
     )
-    laws = tuple(GaussianLaw(embed(c.variogram.build(), grid), c.mean) for c in components)
     law: CoefficientLaw | MixtureLaw = MixtureLaw(laws, weights)
     denoiser: Denoiser = mixture
     if prior.known is not None:
         k = names.index(prior.known.component)
         law = laws[k]
         if prior.known.by == "classifier":
-            denoiser = ClassifierGuidance(mixture, mixture.log_joint, k, prior.known.scale)
+            denoiser = ClassifierGuidance(mixture, mixture.log_joint, k, prior.known.scale, mixture.components[k])
         else:
-            denoiser = ClassifierFree(mixture, torch.tensor([k]), prior.known.scale)
+            denoiser = ClassifierFree(mixture, torch.tensor([k]), prior.known.scale, mixture.components[k])
     shift = parametrisations.Shifted(torch.zeros(grid.shape, dtype=torch.float64), grid.shape)
     return PriorModel(denoiser, shift, None, law, phases=None)
 

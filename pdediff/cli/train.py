@@ -24,18 +24,17 @@ def train(
     from pdediff.cases.files import read_card, shipped_card, shipped_recipe
     from pdediff.cases.messages import validate
     from pdediff.cases.reader import read_yaml
-    from pdediff.training.control import ControlPlan, train_control
+    from pdediff.training.control import ControlPlan, is_control, train_control
     from pdediff.training.recipe import Recipe
 
     path = shipped_recipe(recipe)
     tree = read_yaml(path, "recipe")
-    steered = ControlPlan.model_fields.keys() & tree.value.keys() >= {"steers"}
-    control = validate(tree, ControlPlan) if steered else None
+    control = validate(tree, ControlPlan) if is_control(tree.value) else None
     plan = None if control is not None else validate(tree, Recipe)
     prior = None if control is None else shipped_card(control.steers)
 
     from pdediff.posterior.files import locked
-    from pdediff.solvers.errors import Interrupted
+    from pdediff.solvers.errors import InputError, Interrupted
     from pdediff.studies.run import check_device
     from pdediff.studies.sample import torch_settings
     from pdediff.training.train import train as train_recipe
@@ -53,6 +52,8 @@ def train(
             bar(step, steps, f"step {step}, loss {loss:.4f}")
 
         if control is not None and prior is not None:
+            if device != "cpu":
+                raise InputError(f"--device {device}: a branch is trained on the cpu")
             branch = control.recipe(read_card(prior))
             card = train_control(branch, prior, path.stem, checkpoint, out, on_step, stop)
         else:

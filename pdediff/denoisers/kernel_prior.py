@@ -23,7 +23,7 @@ levels, when the field is still too smooth to judge them by (`guidance.blind_dps
 def kernel_prior(
     size: int,
     widths: Sequence[float],
-    deviation: float = 1e-3,
+    deviation: float = 2e-3,
     scale: float = KERNEL_SCALE,
     schedule: Schedule | None = None,
 ) -> GaussianMixtureDenoiser:

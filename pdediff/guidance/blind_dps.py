@@ -19,10 +19,22 @@ kernel_denoiser=None is the uniform prior of Fig. 6: nothing is known of k but t
 identity, k_t/alpha_t, before P_C.
 
 What to expect. The kernel must not be decided while the field is still smooth: a smooth x̂_0 fits blurred data best with
-no blur at all, k a single pixel. Which noise level decides is a matter of the kernel's scale. With k = scale·z, values
-of z of about one (scale 0.3) are decided late enough; z of mean one (scale 1/K²) is not, and the widths come out at
-half of the true one. Measured on 32 × 32 cells with a Matérn field, a Gaussian kernel 1.7 cells wide on 11 × 11 cells,
-7 widths from 0.6 to 2.8 in the kernel's prior and sigma 5 % of the field, 4 truths and 4 draws each: @MEASURED@
+no blur at all. Which noise level decides is a matter of the kernel's scale. With k = scale·z, values of z up to about
+one (scale 0.3) are decided late enough; z of mean one (scale 1/K²) is not, and kernels come out too narrow. Measured on
+32 × 32 cells with a Matérn field, a Gaussian kernel 1.7 cells wide on 11 × 11 cells, 7 widths from 0.6 to 2.8 in the
+prior of kernels, 4 truths and 4 draws each; a draw of the posterior that knows the kernel is the yardstick:
+
+    sigma, in deviations of the field            0.1       0.05      0.02
+    kernel, total variation off the true one     0.13      0.09      0.15
+    its width                                    1.71(25)  1.72(13)  1.88(38)
+    field, relative error of a draw              0.27      0.22      0.26
+    the same with the true kernel, exactly       0.26      0.22      0.18
+    kernel of scale 1/K²: total variation                  0.42 (width 1.24)
+    uniform prior: total variation               0.86      0.90      0.92
+    field under it                               0.61      0.52      0.51
+
+Precise data want more levels: at 0.02 the misfit is 13 % above the noise with the default 400. The spread of the widths
+is not a posterior one, which would be some 3 %: DPS decides on a kernel at random among those near.
 """
 
 from collections.abc import Callable
@@ -151,16 +163,16 @@ class BlindDPS:
             x_0 = self._predict(x_t, t)
             (gradient,) = torch.autograd.grad(self._energy(x_0).sum(), x_t)
         if self.lengths is not None:
-            zeta = gradient.new_tensor(self.lengths).repeat_interleave(gradient.new_tensor(self.space.sizes).long())
             beta_t = ddpm_beta(noise_to_signal(self.denoiser.schedule, t)).to(gradient)
-            gradient = self.likelihood.size**0.5 * zeta / beta_t * gradient
+            zetas = (length * self.likelihood.size**0.5 for length in self.lengths)
+            parts = zip(zetas, self.space.split(gradient), strict=True)
+            gradient = torch.cat([zeta / beta_t * part for zeta, part in parts], dim=-1)
         return x_0.detach() - (sigma_t**2 / alpha_t) * self.space.noise.covariance(gradient)
 
     def _predict(self, x_t: Tensor, t: Tensor) -> Tensor:
         """x̂_0 and ẑ_0, the latter projected."""
         x_t, z_t = self.space.split(x_t)
-        flat = self.kernel_denoiser is None
-        z_0 = z_t / self.denoiser.schedule(t)[0] if flat else self.kernel_denoiser(z_t, t)
+        z_0 = z_t / self.denoiser.schedule(t)[0] if self.kernel_denoiser is None else self.kernel_denoiser(z_t, t)
         return torch.cat([self.denoiser(x_t, t), self._project(z_0)], dim=-1)
 
     def _energy(self, x_0: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class ClassifierGuidance(PosteriorDenoiser):
     classifier: logits of noisy functions, differentiable; `training.classifier` trains one.
     label: c, an index of the logits.
     scale: power of p(c | x_t); 1 is Bayes' rule.
+    errors: a denoiser that knows how functions with the label err.
 
     """
 
@@ -43,6 +44,7 @@ class ClassifierGuidance(PosteriorDenoiser):
     classifier: Classifier
     label: int
     scale: float = 1.0
+    errors: Denoiser | None = None
 
     def __call__(
         self, x_t: Tensor, t: Tensor | float, query: Tensor | None = None, condition: Tensor | None = None
@@ -57,8 +59,8 @@ class ClassifierGuidance(PosteriorDenoiser):
         return base.condition(self.denoiser, x_0, self.scale * self._gradient(x_t, t), t)
 
     def error_law(self, x_0: Tensor, t: float) -> ErrorLaw:
-        """The prior's law about predictions x_0 (B, D): what a label adds to the mean is not known of the spread."""
-        return self.denoiser.error_law(x_0, t)
+        """The law of `errors` about predictions x_0 (B, D), or the prior's own, which is that of all labels."""
+        return (self.errors or self.denoiser).error_law(x_0, t)
 
     def _gradient(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         """∇ log p(label | x_t): (B, D); differentiable where the caller differentiates in x_t."""

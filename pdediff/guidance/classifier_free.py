@@ -33,12 +33,14 @@ class ClassifierFree(PosteriorDenoiser):
     denoiser: D, which takes a condition or None.
     condition: c, as D takes it: a row for each of the batch, or one row (1, ...) for all.
     weight: 1 is the conditional law.
+    errors: a denoiser that knows how functions with the condition err; D's error law is that of all functions.
 
     """
 
     denoiser: Denoiser
     condition: Tensor
     weight: float = 1.0
+    errors: Denoiser | None = None
 
     def __call__(
         self, x_t: Tensor, t: Tensor | float, query: Tensor | None = None, condition: Tensor | None = None
@@ -56,5 +58,5 @@ class ClassifierFree(PosteriorDenoiser):
         return free + self.weight * (given - free)
 
     def error_law(self, x_0: Tensor, t: float) -> ErrorLaw:
-        """D's law about predictions x_0 (B, D)."""
-        return self.denoiser.error_law(x_0, t)
+        """The law of `errors` about predictions x_0 (B, D), or D's own."""
+        return (self.errors or self.denoiser).error_law(x_0, t)

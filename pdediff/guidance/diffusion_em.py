@@ -1,28 +1,34 @@
 """Diffusion EM: parameters theta of the operator, found along with the field.
 
-Expectation–maximisation (Dempster, Laird & Rubin 1977) climbs the marginal likelihood p(y | theta) = ∫ p(y | x_0; theta)
-p(x_0) dx_0, in which the prior decides how much of the data a field may explain. Two forms:
+Expectation–maximisation (Dempster, Laird & Rubin 1977) climbs the marginal likelihood
+
+    p(y | theta) = ∫ p(y | x_0; theta) p(x_0) dx_0,
+
+in which the prior decides how much of the data a field may explain. There are two forms.
 
 "plain", with x_0 as the hidden variable and a diffusion at each iteration,
 
     E:  x_1, …, x_P ~ p(x_0 | y; theta),        M:  theta ← argmax 1/P Σ_i log p(y | x_i; theta) + log p(theta).
 
-"fast" (after Laroche, Almansa & Coupeté 2023), with an M step at each noise level of one diffusion. At level t, with x_0
-given x_t taken for the Gaussian N(x̂_0, C_t) that the denoiser says, hidden is x_t alone:
+"fast" (after Laroche, Almansa & Coupeté 2023), with an M step at each noise level of one diffusion. Only x_t is hidden;
+x_0 given x_t is the Gaussian N(x̂_0, C_t) of the denoiser and its error law,
 
     M:  theta ← argmax 1/P Σ_i log N(y; F(x̂_0), sigma² I + J C_t Jᵀ) + log p(theta),        x̂_0 = D(x_t, t),
     E:  z ~ p(x_0 | x_t, y; theta)  (`proximal`),        x_s = alpha_s z + sigma_s g.
 
-The less is hidden, the faster EM is. At the first level x_t says nothing, and for Gaussian priors and linear data the
-first M step gives the maximum of p(y | theta) itself; where the prior is another, or the data are not linear in x_0,
-the later ones correct it. (Laroche et al. put x̂_0 or a draw in the place of x_0 in the M step of the plain form.) The
-plain form gains at each iteration the part of the information on theta that is not lost by not knowing x_0. It is slow
-where fields fit the data closely for any theta: precise data, and many unknowns. Of 256 precise values (3 %) the gain
-of the sensors that show them moves by half a per cent of its error.
+The less is hidden, the faster EM is. At the first level x_t says next to nothing, and for Gaussian priors and linear
+data the first M step gives the maximum of p(y | theta) itself (to 0.3 of its standard deviation: the ladder does not
+begin at infinity). Where the prior is another, or the data are not linear in x_0, later levels correct it. theta is
+the mean over the second half of them. With 8 particles it is off the maximum by 0.2 standard deviations of theta, for
+widths and gains, data of 3 % noise and of 30 %, and wherever it starts. (Laroche et al. have a draw, or x̂_0, in the
+place of x_0 in the M step of the plain form. With precise data theta then stays near where it starts.)
 
-All iterations of the plain form have the same noise, so that theta follows a map without noise of its own. After every
-two the map is extrapolated (SQUAREM; Varadhan & Roland 2008). The price of P particles is an error of the estimate of
-√(q/((1 − q) P)) of its standard deviation, q the part of the information that is lost.
+The plain form gains with each iteration the part 1 − q of the information on theta that is not lost by not knowing
+x_0. That is little where fields can fit the data closely for any theta: precise data, many unknowns. The gain of 256
+sensors with 3 % noise goes 0.4 % of its way in an iteration.
+
+Its iterations all have the same noise, so that theta follows a map without noise of its own; after every two the map is
+extrapolated (SQUAREM; Varadhan & Roland 2008). P particles leave an error of √(q/((1 − q) P)) standard deviations.
 
 theta is a point estimate, and one for all draws. It comes from `particles` diffusions with generators of their own, and
 so depends on the seed alone; the draws are made afterwards with theta fixed, each independent of the others. What is
@@ -123,7 +129,9 @@ class DiffusionEM:
         if self.form not in ("fast", "plain"):
             raise ValueError(f"the form of diffusion EM is 'fast' or 'plain', not {self.form!r}")
         if self.particles < 1 or self.iterations < 2:
-            raise ValueError(f"diffusion EM needs particles and two iterations, got {self.particles=}, {self.iterations=}")
+            raise ValueError(
+                f"diffusion EM needs particles and two iterations, got {self.particles=}, {self.iterations=}"
+            )
 
     @property
     def levels(self) -> int:
@@ -144,9 +152,7 @@ class DiffusionEM:
         """One sample for each generator, with theta fixed: (B, D)."""
         return self._draw(self.estimate.theta, generators, progress)
 
-    def _draw(
-        self, theta: Theta, generators: Generators, progress: Progress = lambda level, count: None
-    ) -> Tensor:
+    def _draw(self, theta: Theta, generators: Generators, progress: Progress = lambda level, count: None) -> Tensor:
         likelihood = self.family(theta)
         if self.draw is not None:
             return self.draw(likelihood, generators)
@@ -161,7 +167,11 @@ class DiffusionEM:
         path, cycle = [family.start], [family.start]
         for _ in range(self.iterations):
             x = self._draw(cycle[-1], self._particles())
-            cycle.append(m_step(family, lambda theta, x=x: family(theta).log_prob(x), cycle[-1]))
+
+            def expected(theta: Theta, x: Tensor = x) -> Tensor:
+                return family(theta).log_prob(x)
+
+            cycle.append(m_step(family, expected, cycle[-1]))
             path.append(cycle[-1])
             if len(cycle) == 3:
                 cycle = [_extrapolate(family, *cycle)]
@@ -180,11 +190,11 @@ class DiffusionEM:
             x_0 = denoiser(x_t, t)
             about, law = inside(denoiser, x_0 if first else z), denoiser.error_law(x_0, t)
 
-            def given(theta: Theta, x_0: Tensor = x_0, about: Tensor = about, law: ErrorLaw = law) -> GaussianGiven:
-                return GaussianGiven(family(theta), x_0, law, about, tolerance)
+            def evidence(theta: Theta, x_0: Tensor = x_0, law: ErrorLaw = law, about: Tensor = about) -> Tensor:
+                return GaussianGiven(family(theta), x_0, law, about, tolerance).log_evidence()
 
-            path.append(m_step(family, lambda theta: given(theta).log_evidence(), path[-1], None if first else NEAR))
-            z = given(path[-1]).draw(generators)
+            path.append(m_step(family, evidence, path[-1], None if first else NEAR))
+            z = GaussianGiven(family(path[-1]), x_0, law, about, tolerance).draw(generators)
         tail = [_encode(family, theta) for theta in path[len(path) // 2 :]]
         mean = {name: sum(theta[name] for theta in tail) / len(tail) for name in tail[0]}
         return Estimate(_decode(family, mean), path)
@@ -203,9 +213,7 @@ class GaussianGiven:
 
     """
 
-    def __init__(
-        self, likelihood: LeastSquares, x_0: Tensor, law: ErrorLaw, about: Tensor, tolerance: float
-    ) -> None:
+    def __init__(self, likelihood: LeastSquares, x_0: Tensor, law: ErrorLaw, about: Tensor, tolerance: float) -> None:
         self.x_0, self.law, self.about = x_0, law, about
         self.misfit = likelihood.linearise(about, tolerance)
         if likelihood.linear:  # one derivative for all rows
@@ -227,9 +235,12 @@ class GaussianGiven:
 
     def draw(self, generators: Generators) -> Tensor:
         """x_0 given y (B, D): the perturbed proximal step, solved exactly."""
-        kind = {"dtype": self.x_0.dtype, "device": self.x_0.device}
-        z_0 = self.x_0 + self.law.root(generators.normal(self.law.dimension, **kind))
-        rhs = self._residual(z_0) - generators.normal(self.misfit.residual.shape[1], **kind)
+        w, e = (
+            generators.normal(size, dtype=self.x_0.dtype, device=self.x_0.device)
+            for size in (self.law.dimension, self.misfit.residual.shape[1])
+        )
+        z_0 = self.x_0 + self.law.root(w)
+        rhs = self._residual(z_0) - e
         multiplier = torch.cholesky_solve(rhs.double()[..., None], self._factor)[..., 0].to(rhs)
         return z_0 - self.law.covariance(self.misfit.adjoint(multiplier))
 
@@ -244,11 +255,11 @@ def m_step(
 
     Begins at theta, and ends no further from it than the part `near` of the bounds, if given.
     """
-    start, box, sections = _encode(family, theta), _box(family), 12
+    start, box, sections = _encode(family, theta), _box(family), 16
     if near is not None:
         reach = {name: near * (high - low) for name, (low, high) in box.items()}
         box = {n: (max(low, start[n] - reach[n]), min(high, start[n] + reach[n])) for n, (low, high) in box.items()}
-        sections = 7
+        sections = 8
 
     def objective(coordinates: dict[str, float]) -> float:
         candidate = _decode(family, coordinates)

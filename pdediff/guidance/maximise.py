@@ -13,18 +13,22 @@ def maximise(
     function: Callable[[dict[str, float]], float],
     theta: Mapping[str, float],
     bounds: Mapping[str, tuple[float, float]],
-    sections: int = 12,
-    sweeps: int = 3,
+    sections: int = 16,
+    sweeps: int = 5,
 ) -> dict[str, float]:
     """argmax of a function of theta inside bounds, one parameter after another from theta; one sweep if there is one.
 
-    The function must be unimodal in each parameter. `sections` values of it are taken for each parameter and sweep: 12
-    leave an interval of 0.5 % of the bounds, in which the parabola's vertex lies.
+    The function must be unimodal in each parameter. `sections` values of it are taken for each parameter and sweep: 16
+    leave an interval of 0.2 % of the bounds, in which the parabola's vertex lies.
     """
     theta = dict(theta)
     for _ in range(sweeps if len(theta) > 1 else 1):
         for name, (low, high) in bounds.items():
-            theta[name] = golden_section(lambda value, name=name: function({**theta, name: value}), low, high, sections)
+
+            def along(value: float, name: str = name) -> float:
+                return function({**theta, name: value})
+
+            theta[name] = golden_section(along, low, high, sections)
     return theta
 
 

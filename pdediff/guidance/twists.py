@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from pdediff.denoisers.base import Denoiser, ErrorLaw, white_error_law
+from pdediff.guidance.base import inside
 from pdediff.guidance.proximal import Sensitivities
 from pdediff.likelihoods.base import LeastSquares, Likelihood, LinearisedMisfit
 from pdediff.schedules import noise_to_signal
@@ -72,22 +73,28 @@ class GaussianTwist:
             law = self.denoiser.error_law(about, t)
             if self.sigma_data is not None:
                 law = white_error_law(noise_to_signal(self.denoiser.schedule, t), self.sigma_data, about.shape[1])
-            misfit = self.likelihood.linearise(about, TOLERANCE)
+            misfit, residual = self._linearise(about)
             factor = self._factor(misfit, law)
-            value, multiplier = _evidence(factor, misfit.residual)
+            value, multiplier = _evidence(factor, residual)
             slope = misfit.adjoint(multiplier.to(about))
         return value - (slope * (x_0 - about)).sum(dim=1)
 
     def finish(self, x_0: Tensor, t: float, w: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """A draw of x_0 (n, D) given the last x_t and the linearised data, and ln of its weight (n,)."""
-        law, misfit = self.denoiser.error_law(x_0, t), self.likelihood.linearise(x_0, TOLERANCE)
+        law, (misfit, residual) = self.denoiser.error_law(x_0, t), self._linearise(x_0)
         factor = self._factor(misfit, law)
-        guess, _ = _evidence(factor, misfit.residual)
+        guess, _ = _evidence(factor, residual)
         deviation = law.root(w)
-        _, multiplier = _evidence(factor, misfit.residual - e + misfit.tangent(deviation))
+        _, multiplier = _evidence(factor, residual - e + misfit.tangent(deviation))
         deviation = deviation - law.covariance(misfit.adjoint(multiplier.to(x_0)))
-        linearised = -(misfit.residual + misfit.tangent(deviation)).double().square().sum(dim=1) / 2
+        linearised = -(residual + misfit.tangent(deviation)).double().square().sum(dim=1) / 2
         return x_0 + deviation, guess + self.likelihood.log_prob(x_0 + deviation) - linearised
+
+    def _linearise(self, x_0: Tensor) -> tuple[LinearisedMisfit, Tensor]:
+        """The misfit linearised at x_0, or at the nearest point inside the denoiser's bounds, and its value at x_0."""
+        about = inside(self.denoiser, x_0)
+        misfit = self.likelihood.linearise(about, TOLERANCE)
+        return misfit, misfit.residual + misfit.tangent(x_0 - about)
 
     def _factor(self, misfit: LinearisedMisfit, law: ErrorLaw) -> Tensor:
         """The Cholesky factor of S: (n, m, m), or (1, m, m) if S is the same for all."""

@@ -75,7 +75,8 @@ class Convolution:
     def _images(self) -> tuple[Tensor, Tensor]:
         """The cell that stands at each place of the extended field, along y and along x."""
         cells = (torch.arange(-self._margin, n + self._margin) for n in self.shape)
-        y, x = (torch.minimum(i.remainder(2 * n), (-1 - i).remainder(2 * n)) for i, n in zip(cells, self.shape))
+        pairs = zip(cells, self.shape, strict=True)
+        y, x = (torch.minimum(i.remainder(2 * n), (-1 - i).remainder(2 * n)) for i, n in pairs)
         return y, x
 
     def _extend(self, x: Tensor) -> Tensor:

@@ -91,6 +91,11 @@ class ControlPlan(BaseModel):
         return recipe_for(card, self.training, self.noise, widths=self.widths, sensors=self.sensors)
 
 
+def is_control(recipe: object) -> bool:
+    """Whether the content of a recipe file is that of a branch: it says what it steers."""
+    return isinstance(recipe, dict) and "steers" in recipe
+
+
 def recipe_for(
     card: dict[str, Any],
     training: Optimisation,

@@ -33,7 +33,7 @@ WRONG = [
         "guidance.particles: method 'dps' has no particles; methods that have: smc",
     ),
     ("methods/heun", ["guidance.eta=0.5"], "guidance.eta: only the sampler ddim has an eta"),
-    ("methods/gradient-search", ["guidance.levels=50"], "guidance.levels: the gradient search has no noise levels"),
+    ("methods/gradient-search", ["guidance.levels=50"], "guidance.levels: the gradient search has no noise"),
     ("methods/dps", [OPERATOR % "{kind: average, factor: 5}"], "5 does not divide [32, 32] cells into blocks; 4 does"),
     ("methods/dps", [OPERATOR % "{kind: blurr, width: 1}"], "unknown 'blurr'; did you mean 'blur'?"),
     ("methods/dps", [OPERATOR % "{kind: blur, width: 7}"], "operator.width: 7 is wider than the domain, 1"),
@@ -66,6 +66,29 @@ WRONG = [
     ("methods/control", ["prior={law: log-normal, variogram: {range: 1}}"], "control needs a shipped prior"),
     ("methods/sdedit", ["guidance.start.a=sin(z)"], "guidance.start.a"),
     ("methods/daps", ["guidance={method: dps, start: {a: -1}}"], "guidance.start.a: must be positive everywhere"),
+    ("methods/control", ["prior=two-phase-64-joint"], "without an equation there is only a"),
+    ("methods/control", ["prior={name: two-phase-64, windows: {overlap: 8}}"], "sees its whole field, not windows"),
+    ("methods/control", ["observations.noise={law: poisson, counts: 5}"], "control was trained with Gaussian noise"),
+    ("methods/dps", [OPERATOR % "{kind: [blur], width: 1}"], "operator.kind: must be one of blur, average"),
+    (
+        "methods/dps",
+        [OPERATOR % "{kind: mask, x: [0.5, 0.51], y: [0.5, 0.51]}"],
+        "there is no cell centre in the box",
+    ),
+    ("methods/dps", ["guidance.method=[dps]"], "guidance.method: must be one of"),
+    ("methods/blind-dps", ["infer.width.max=50"], "infer.width.max: 50 is wider than the domain, 1"),
+    ("methods/blind-dps", ["grid.shape=[16, 32]"], "blind-dps needs square cells"),
+    ("methods/diffusion-em", ["guidance.iterations=1"], "guidance.iterations: diffusion-em needs at least 2"),
+    (
+        "methods/diffusion-em",
+        ["infer={gain: {min: 1, max: 2}}", "observations.sensors=[{count: 3}, {count: 4}]"],
+        "infer.gain: needs exactly one group of sensors",
+    ),
+    (
+        "darcy-smooth",
+        ["physics=none", "guidance={method: dps, start: {a: 1}}"],
+        "guidance.start: says nothing of u; use a prior of a alone",
+    ),
     (
         "darcy-sparse",
         ["guidance={method: daps}", "physics=solver", "prior=two-phase-64-joint"],
@@ -94,6 +117,31 @@ def test_another_problem_of_an_operator_has_another_truth_and_noise():
     case = load_case(METHODS / "proximal.yaml", seed=3)
     assert case.observations.truth.seed == 3000
     assert [group.seed for group in case.observations.sensors] == [None, 3011]
+
+
+def test_measurements_of_u_without_an_equation(tmp_path):
+    """A file that measures u is refused where there is only a."""
+    (tmp_path / "heads.csv").write_text("x,y,field,value,sigma\n0.5,0.5,u,1,0.1\n")
+    (tmp_path / "case.yaml").write_text(
+        "pde: none\ngrid: {shape: [8, 8]}\nprior: {law: gaussian, variogram: {range: 0.3}}\n"
+        "observations: {file: heads.csv}\n"
+    )
+    with pytest.raises(InputError, match=r"case.yaml:4: observations.file: without an equation there is only a"):
+        load_case(tmp_path / "case.yaml")
+
+
+def test_an_alias_is_the_method_itself():
+    """Another name of a method has the same options, and makes the same case."""
+    case = load_case(METHODS / "smc.yaml", ["guidance.method=twisted-smc", "guidance.particles=9"])
+    assert case.hash == load_case(METHODS / "smc.yaml", ["guidance={method: smc, particles: 9}"]).hash
+    assert load_case(METHODS / "dps.yaml", ["guidance.method=twisted-smc"]).guidance.particles == 64
+
+
+def test_another_method_takes_its_own_options():
+    """`--set guidance.method` drops the old method's options, and keeps those that all have."""
+    case = load_case(METHODS / "mixture.yaml", ["guidance.accuracy=fast", "guidance.method=moments"])
+    assert (case.guidance.particles, case.guidance.levels, case.guidance.sampler) == (None, None, "ddim")
+    assert case.guidance.accuracy == "fast"
 
 
 def test_a_methods_defaults_count_in_its_identity():

@@ -98,11 +98,14 @@ def test_sigma_of_the_residual(folder):
         (["physics={kind: solver, sigma: 1}"], "only the residual has a sigma"),
         (["physics={kind: residual, sigma: 1, relative: 1}"], "give sigma or relative, not both"),
         (["physics={kind: residual, points: 10}"], "only the strong form has points"),
-        (["guidance={zeta: 1}"], "only method dps has a zeta"),
+        (["guidance={zeta: 1}"], "method 'proximal' has no zeta; methods that have: dps"),
         (["guidance={covariance: jacobian}"], "guidance.covariance: the Jacobian is of a and u as the prior has them"),
-        (["guidance={method: dps, covariance: jacobian}"], "only method proximal has a covariance"),
+        (
+            ["guidance={method: dps, covariance: jacobian}"],
+            "method 'dps' has no covariance; methods that have: proximal",
+        ),
         (["guidance={method: dps, step: sigma, zeta: 1}"], "has no zeta"),
-        (["guidance={method: dps, sampler: heun, eta: 1}"], "deterministic and has no eta"),
+        (["guidance={method: dps, sampler: heun, eta: 1}"], "only the sampler ddim has an eta; sampler is 'heun'"),
     ],
 )
 def test_mismatches(folder, overrides, message):

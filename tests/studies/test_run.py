@@ -45,7 +45,7 @@ def test_a_run_leaves_posterior_metrics_figures_and_manifest(case, tmp_path):
     summary = json.loads((folder / "metrics.json").read_text())
     entry = summary["variants"]["run"]
     assert summary["case"] == "darcy-csv"
-    assert set(entry) == {"a", "u", "observations", "pde", "cost"}
+    assert set(entry) == {"a", "u", "observations", "pde", "parameters", "cost"}
     assert set(FIELD_KEYS) <= set(entry["a"]) == set(entry["u"])
     assert entry["a"]["relative_l2"] is None  # no truth is known
     assert entry["pde"]["relative_residual"] < 1e-9
