@@ -27,10 +27,21 @@ def test_every_name_of_the_grammar_is_documented():
     assert [name for name in OPERATORS.available if f"kind: {name}" not in data] == []
 
 
+def test_every_method_of_the_page_is_whole():
+    """Each entry of docs/methods.md says when to use it and when not, and names its file."""
+    page = (ROOT / "docs" / "methods.md").read_text().replace("**", "*")
+    entries = [entry for entry in re.split(r"(?m)^### ", page)[1:] if not entry.startswith("Samplers at a glance")]
+    assert len(entries) > 20
+    for entry in entries:
+        for part in ("*Use it when*", "*Don't use it when*", ".py`"):
+            assert part in entry, entry.splitlines()[0]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_files_exist(page):
     """Relative links, and paths of our own files in backticks, lead to files."""
     text = page.read_text()
+    assert re.findall(r"@[A-Z]+@|TODO", text) == []
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     paths = re.findall(r"`((?:pdediff|solvers|datasets|cases|tests|docs)/[\w./-]+\.(?:py|yaml|md|csv))`", text)
     missing = [link for link in links if not (page.parent / link).exists()]

@@ -64,7 +64,7 @@ class Blind:
             self.problem,
             self.problem.prior.parametrisation.inverse(a).flatten(1),
             fields={"kernel": on_grid(kernel, self.problem.grid.shape)},
-            parameters={"width": width_of(kernel) * self.problem.grid.dx},
+            parameters={"width": fitted_width(kernel) * self.problem.grid.dx},
             predicted=self.convolution(a, kernel).flatten(1),
         )
 
@@ -111,14 +111,15 @@ def on_grid(kernel: Tensor, shape: tuple[int, int]) -> Tensor:
     return field
 
 
-def width_of(kernel: Tensor) -> Tensor:
-    """Standard deviation along an axis, in cells, of kernels (B, K, K) that sum to one: (B,)."""
-    j = torch.arange(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
-    variances = []
-    for profile in (kernel.sum(-1), kernel.sum(-2)):
-        mean = (profile * j).sum(-1, keepdim=True)
-        variances.append((profile * (j - mean).square()).sum(-1))
-    return (torch.stack(variances).mean(0)).sqrt()
+def fitted_width(kernel: Tensor) -> Tensor:
+    """Width in cells of the Gaussian kernel that is nearest to each of kernels (B, K, K), to 1 %: (B,).
+
+    A kernel's own second moment would count its small errors far out many times over.
+    """
+    size = kernel.shape[-1]
+    widths = torch.as_tensor(np.geomspace(0.2, size, round(100 * math.log(5 * size))))
+    gaussians = torch.stack([gaussian_kernel(size, float(w)) for w in widths]).to(kernel)
+    return widths.to(kernel)[torch.cdist(kernel.flatten(1), gaussians.flatten(1)).argmin(dim=1)]
 
 
 @dataclass(frozen=True)

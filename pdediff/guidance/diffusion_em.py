@@ -19,9 +19,10 @@ x_0 given x_t is the Gaussian N(x̂_0, C_t) of the denoiser and its error law,
 The less is hidden, the faster EM is. At the first level x_t says next to nothing, and for Gaussian priors and linear
 data the first M step gives the maximum of p(y | theta) itself (to 0.3 of its standard deviation: the ladder does not
 begin at infinity). Where the prior is another, or the data are not linear in x_0, later levels correct it. theta is
-the mean over the second half of them. With 8 particles it is off the maximum by 0.2 standard deviations of theta, for
-widths and gains, data of 3 % noise and of 30 %, and wherever it starts. (Laroche et al. have a draw, or x̂_0, in the
-place of x_0 in the M step of the plain form. With precise data theta then stays near where it starts.)
+the mean over the second half of them. With 8 particles it is off the maximum by 0.23 standard deviations of theta
+(root mean square over 16 problems), for widths and gains, 3 % noise and 30 %, wherever it starts. (Laroche et al. have
+a draw, or x̂_0, in the place of x_0 in the M step of the plain form. With precise data theta then stays near where it
+starts.)
 
 The plain form gains with each iteration the part 1 − q of the information on theta that is not lost by not knowing
 x_0. That is little where fields can fit the data closely for any theta: precise data, many unknowns. The gain of 256

@@ -17,7 +17,7 @@ too much. On a ladder of constant ratio s_t/s_s = e^κ that goes deeper than thi
 
 first order in the number of levels, and smaller for large δ: 1 + δ/4 holds what the finite step adds, too. Shares of
 modes lag likewise: of two modes 14 standard deviations apart, one with a share of 0.25 got 0.277 (80 levels, K = 5,
-δ = 1; 0.287 with K = 2).
+δ = 1).
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,7 @@ leaves both modes open: the posterior has 65 % of its mass in the right one, and
 variance 0.2. Both modes are found by all; what differs is how many of the samples go to which:
 
     share of the right mode    posterior    0.655        mean and variance of x_2 there    0.88    0.200
+    twisted SMC, 16 particles               0.66                                           0.87    0.19
     Monte Carlo, K = 64                     0.63                                           0.87    0.18
     moment matching                         0.61                                           0.86    0.18
     renoise, not perturbed, churn 1         0.61                                           0.86    0.17
@@ -35,6 +36,7 @@ from pdediff.guidance.moments import MomentMatching
 from pdediff.guidance.monte_carlo import MonteCarlo
 from pdediff.guidance.pigdm import PiGDM
 from pdediff.guidance.renoise import Annealing, renoise
+from pdediff.guidance.twisted_smc import TwistedSMC
 from pdediff.noise import Generators
 from pdediff.samplers.base import pure_noise
 from pdediff.samplers.ddim import DDIM
@@ -74,6 +76,7 @@ METHODS = {  # who, and share, mean and variance as documented
     "ddrm": (DDRM(PRIOR, DATUM), 0.56, 0.79, 0.05),
     "diffpir": (sampled(lambda generators: DiffPIR(PRIOR, DATUM)), 0.55, 0.80, 0.16),
     "daps": (DAPS(PRIOR, DATUM, levels=25, langevin_steps=25, sigma_data=2.0), 0.55, 0.86, 0.27),
+    "smc": (TwistedSMC(PRIOR, DATUM, particles=16, levels=40), 0.66, 0.87, 0.19),
     "dps": (sampled(lambda generators: DPS(PRIOR, DATUM)), 0.71, 0.85, 0.18),
 }
 
