@@ -48,13 +48,16 @@ class NoiseLevel(Section):
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
+        self._check_scale()
+        return self
+
+    def _check_scale(self) -> None:
         if self.sigma is not None and (self.relative is not None or self.floor is not None):
             raise key_error("sigma", "contradicts relative and floor; give sigma alone, or relative and floor")
         if self.sigma is None and self.floor is None:
             if self.relative is not None:
                 raise key_error("relative", "needs a floor, or values near 0 would be exact; give both, or sigma alone")
             raise ValueError("needs sigma, or relative and floor")
-        return self
 
     @property
     def coefficients(self) -> tuple[float, float]:
@@ -74,18 +77,17 @@ class NoiseSection(NoiseLevel):
     )
     seed: Seed = Field(default=2, description="Seed of the synthetic measurement errors.")
 
-    @model_validator(mode="after")
-    def _one_model(self) -> Self:
+    def _check_scale(self) -> None:
         if self.law == "gaussian":
             if self.counts is not None:
                 raise key_error("counts", "only poisson noise has counts; law is 'gaussian'")
-            return NoiseLevel._one_model(self)  # type: ignore[return-value]
+            super()._check_scale()
+            return
         for key in ("sigma", "relative", "floor"):
             if getattr(self, key) is not None:
                 raise key_error(key, "poisson noise has no other scale than its counts")
         if self.counts is None:
             raise ValueError("poisson noise needs counts: how many events a datum of 1 unit stands for")
-        return self
 
 
 class SensorSection(Section):

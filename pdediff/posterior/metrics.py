@@ -46,7 +46,7 @@ FIELD_KEYS = (
 BINS = 10
 
 
-def metrics(posterior: Posterior) -> dict[str, dict[str, Any]]:
+def metrics(posterior: Posterior) -> dict[str, Any]:
     """Return one variant's entry of `metrics.json`: {"a", "u", "observations", "pde", "parameters", "cost"}.
 
     Each is a dict; "parameters" is None where none was inferred.

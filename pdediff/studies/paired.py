@@ -32,7 +32,7 @@ MANIFEST_FORMAT = "pdediff paired comparison 1"
 PROBLEM = "problem-"
 STEPS = 1000  # of a problem's progress
 
-Entry = dict[str, dict[str, Any]]
+Entry = dict[str, Any]
 
 
 def paired(
@@ -178,7 +178,7 @@ def _difference(before: Entry, after: Entry) -> Entry:
 
 def _means(column: list[Entry], averages: dict[str, dict[str, Any]]) -> Entry:
     """An entry of `metrics.json` with the mean of every number; a key without one is null."""
-    means = {
+    means: Entry = {
         section: {key: averages.get(section, {}).get(key, {}).get("mean") for key in values}
         for section, values in column[0].items()
         if section != "parameters"
