@@ -164,7 +164,7 @@ class Guided:
         elif self.start.by == "noise":
             x_T = noised_start(posterior, self.start.x.expand(len(generators), -1), times[0], generators)
         else:
-            x_T = invert(self.problem.prior.denoiser, self.start.x, times.flip(0)).expand(len(generators), -1)
+            x_T = invert(self.problem.prior.denoiser, self.start.x, times).expand(len(generators), -1)
         return self.sampler(posterior, x_T, times, generators, progress)
 
     def outcome(self, x_0: Tensor) -> Outcome:

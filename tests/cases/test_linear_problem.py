@@ -110,3 +110,15 @@ def test_poisson_data_are_counts(case):
     assert isinstance(problem.likelihood, PoissonObservations)
     misfit = (counts - 50 * problem.observations.truth) / np.sqrt(50 * problem.observations.truth)
     assert abs(np.square(misfit).mean() - 1) < 5 * np.sqrt(2 / len(misfit))
+
+
+def test_a_start_by_inversion_comes_back(case):
+    """Without data, the flow leads from the latent of a field back to it, to the error of DDIM's steps."""
+    loaded = case(
+        "guidance={method: prior, sampler: ddim, eta: 0, levels: 200, start: {a: 2 + sin(4*x), s: 1, by: inversion}}"
+    )
+    problem = build_problem(loaded)
+    a = draws(loaded, problem, 1)[0].numpy()
+    x, _ = problem.grid.mesh()
+    sketch = 2 + np.sin(4 * x)
+    assert np.sqrt(np.mean((a - sketch) ** 2)) < 0.05 * sketch.std()
